@@ -1,0 +1,209 @@
+"""The one door to JSON.
+
+Strict (RFC 8259: no NaN, no lone surrogates, no trailing bytes), integers of any size are kept, depth and size are
+bounded. Everything behind this door is typed as `JSONValue`; the accessors below turn a value into what a codec
+expects without ever raising on a surprise, because vendors surprise.
+"""
+
+from __future__ import annotations
+
+import json as _stdlib
+from typing import Final, TypeAlias, cast
+
+import msgspec
+
+JSONValue: TypeAlias = "bool | int | float | str | list[JSONValue] | dict[str, JSONValue] | None"
+JSONObject: TypeAlias = dict[str, JSONValue]
+
+MAX_DEPTH: Final = 64
+MAX_NODES: Final = 500_000
+
+_BOM: Final = b"\xef\xbb\xbf"
+_encoder: Final = msgspec.json.Encoder()
+_value: Final = msgspec.json.Decoder()
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class JSONError(ValueError):
+    """Not JSON, or more than we take. `code` is `invalid_json`, `json_too_deep` or `json_too_large`."""
+
+    def __init__(self, message: str, *, code: str = "invalid_json") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def loads(data: bytes | bytearray | str) -> JSONValue:
+    """Decode one JSON document, from a peer we talk to.
+
+    Raises:
+        JSONError: not valid JSON, or nested deeper than the parser goes.
+    """
+    try:
+        return cast(JSONValue, _value.decode(data))
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as exc:
+        raise JSONError(str(exc)) from None
+    except RecursionError:
+        raise JSONError("nested too deep", code="json_too_deep") from None
+
+
+def loads_object(data: bytes | bytearray | str) -> JSONObject:
+    """Decode one JSON object.
+
+    Raises:
+        JSONError: not valid JSON, or not an object.
+    """
+    value = loads(data)
+    if not isinstance(value, dict):
+        raise JSONError(f"expected an object, got {type_name(value)}")
+    return value
+
+
+def loads_request(body: bytes) -> JSONObject:
+    """Decode a client's request body; a UTF-8 byte order mark is skipped.
+
+    Raises:
+        JSONError: not a JSON object, deeper than `MAX_DEPTH`, more values than `MAX_NODES`.
+    """
+    value = loads_object(body.removeprefix(_BOM))
+    _check_size(value)
+    return value
+
+
+def dumps(value: object) -> bytes:
+    """Encode as compact UTF-8 JSON; keys keep their order.
+
+    Raises:
+        JSONError: a value JSON cannot express (NaN and infinities are written as null, as JavaScript does).
+    """
+    try:
+        return _encoder.encode(value)
+    except (TypeError, ValueError, RecursionError, msgspec.EncodeError) as exc:
+        raise JSONError(f"cannot be written as JSON: {exc}") from None
+
+
+def dumps_text(value: object) -> str:
+    """Like `dumps`, as text (tool arguments are JSON inside a JSON string)."""
+    return dumps(value).decode()
+
+
+def members(body: bytes) -> dict[str, msgspec.Raw]:
+    """The top-level members of an object, each value as its own undecoded bytes.
+
+    Raises:
+        JSONError: not a JSON object.
+    """
+    try:
+        return _members.decode(body.removeprefix(_BOM))
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as exc:
+        raise JSONError(str(exc)) from None
+    except RecursionError:
+        raise JSONError("nested too deep", code="json_too_deep") from None
+
+
+def with_members(body: bytes, changes: dict[str, JSONValue]) -> bytes:
+    """Set top-level members, keeping the bytes of every other value.
+
+    Raises:
+        JSONError: `body` is not a JSON object.
+    """
+    return dumps({**members(body), **changes})
+
+
+def replace_model(body: bytes, model: str) -> bytes:
+    """Change the value of `model`, keeping the bytes of every other value (and all of them if it is that already)."""
+    raw = members(body).get("model")
+    if raw is not None and _value.decode(raw) == model:
+        return body
+    return with_members(body, {"model": model})
+
+
+def repeated_member(body: bytes, names: tuple[str, ...]) -> str | None:
+    """The first of `names` that stands twice at the top level: readers differ in which of the two they take.
+
+    A second full parse happens only when the text gives a reason for suspicion.
+    """
+    if b"\\u00" not in body and all(body.count(b'"%s"' % name.encode()) < 2 for name in names):
+        return None
+    pairs: list[str] = []
+
+    def keep_keys(items: list[tuple[str, object]]) -> None:
+        # called for inner objects first, so what is left at the end are the keys of the outermost one
+        pairs[:] = [key for key, _ in items]
+
+    try:
+        _stdlib.loads(body.removeprefix(_BOM), object_pairs_hook=keep_keys)
+    except (ValueError, RecursionError):
+        return None
+    return next((name for name in names if pairs.count(name) > 1), None)
+
+
+def type_name(value: object) -> str:
+    """What JSON calls the type of a value, for messages."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string"
+        case list():
+            return "an array"
+        case _:
+            return "an object"
+
+
+def as_object(value: JSONValue) -> JSONObject:
+    """The object, or an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: JSONValue) -> list[JSONValue]:
+    """The array, or an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def as_str(value: JSONValue) -> str | None:
+    """The string, or None."""
+    return value if isinstance(value, str) else None
+
+
+def as_int(value: JSONValue) -> int | None:
+    """The integer (`1.0` counts, `true` does not), or None."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    return value if isinstance(value, int) else None
+
+
+def as_float(value: JSONValue) -> float | None:
+    """The number, or None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value)
+
+
+def as_bool(value: JSONValue) -> bool | None:
+    """The boolean, or None."""
+    return value if isinstance(value, bool) else None
+
+
+def _check_size(value: JSONValue) -> None:
+    """Walk the containers, level by level, so that the walk itself cannot be made to recurse."""
+    level: list[JSONValue] = [value]
+    nodes = 0
+    for _ in range(MAX_DEPTH + 1):
+        nodes += len(level)
+        if nodes > MAX_NODES:
+            raise JSONError(f"more than {MAX_NODES} values", code="json_too_large")
+        level = [
+            item
+            for node in level
+            if isinstance(node, (dict, list))
+            for item in (node.values() if isinstance(node, dict) else node)
+        ]
+        if not level:
+            return
+    raise JSONError(f"nested deeper than {MAX_DEPTH}", code="json_too_deep")

@@ -1,0 +1,233 @@
+"""What every wire protocol's codec can do. Codecs are stateless; a stream's state lives in its decoder and encoder."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+import msgspec
+
+from asgi_llmgw.errors import GatewayError, InvalidRequest, UpstreamError
+from asgi_llmgw.ir import ChatRequest, ChatResponse, Diagnostic, StreamEvent
+from asgi_llmgw.json import JSONError, JSONObject, loads_request
+from asgi_llmgw.sse import ServerSentEvent
+
+JSON: Final = b"application/json"
+EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
+
+
+class RequestHead(msgspec.Struct, frozen=True):
+    """The two things a gateway must know before it forwards a request."""
+
+    model: str
+    stream: bool
+
+
+class EncodedRequest(msgspec.Struct, frozen=True):
+    """A request ready for the wire: `path` with its version and query (`/v1/messages`), `body`, and what was lost."""
+
+    path: str
+    body: bytes
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+class EncodedResponse(msgspec.Struct, frozen=True):
+    """An answer ready for the wire, and what was lost."""
+
+    body: bytes
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+class EncodedError(msgspec.Struct, frozen=True):
+    """An error in a protocol's own shape."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = ((b"content-type", JSON),)
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """Facts about a vendor or a model that change what we send. Each flag says where it was read.
+
+    Args:
+        max_output_tokens: what Anthropic's required `max_tokens` is when the client gave none
+            (https://docs.anthropic.com/en/api/messages).
+        max_tokens_field: servers that imitate OpenAI's older API know `max_tokens` only
+            (https://platform.openai.com/docs/api-reference/chat/create).
+        system_role: reasoning models of OpenAI's call the system prompt `developer`; foreign servers refuse that name.
+        stream_usage: the server understands `stream_options.include_usage`.
+        sampling: the model takes temperature, top_p and top_k; the newest Anthropic models refuse them.
+        forced_tool_choice: the model takes a forced tool choice.
+        thinking: how an Anthropic model is told to think: `adaptive` (with an effort), `budget`, or not at all.
+        native_structured_output: the model takes a JSON Schema for its answer.
+        json_schema: a Gemini endpoint takes JSON Schema as it is; otherwise schemas are cut down to its OpenAPI subset
+            (https://ai.google.dev/api/caching#Schema).
+        tool_call_ids: a Gemini model sends and takes ids with function calls (3.x does, 2.x does not).
+        thought_signatures: a Gemini model refuses replayed function calls without a thought signature (3.x does).
+        thinking_level: a Gemini model takes `thinkingLevel` (3.x), otherwise `thinkingBudget`.
+        function_response_media: a Gemini model takes media inside a function response (3.x does).
+        mid_system: what becomes of system messages in the middle of a conversation where the target has one place for
+            them only: `hoist` moves them to the front, `user` leaves them in place as marked user text, `system` sends
+            them in place as system messages.
+    """
+
+    max_output_tokens: int = 4096
+    max_tokens_field: str = "max_completion_tokens"
+    system_role: str | None = None
+    stream_usage: bool = True
+    sampling: bool = True
+    forced_tool_choice: bool = True
+    thinking: str = "budget"
+    native_structured_output: bool = True
+    json_schema: bool = True
+    tool_call_ids: bool = False
+    thought_signatures: bool = False
+    thinking_level: bool = False
+    function_response_media: bool = False
+    mid_system: str = "hoist"
+
+
+def new_id(prefix: str) -> str:
+    """An identifier nobody can guess: `prefix` and 24 letters and digits."""
+    return prefix + secrets.token_hex(12)
+
+
+class StreamContext(msgspec.Struct, frozen=True, kw_only=True):
+    """What a stream encoder must know of the request it answers.
+
+    Args:
+        model: the model name the client used; None passes the vendor's on.
+        include_usage: the client wants the usage told (Chat Completions says nothing otherwise).
+        include_thoughts: the client wants to see reasoning where its protocol makes that optional.
+        clock: seconds since the epoch.
+        new_id: makes the ids the vendor did not give.
+    """
+
+    model: str | None = None
+    include_usage: bool = False
+    include_thoughts: bool = True
+    clock: Callable[[], float] = time.time
+    new_id: Callable[[str], str] = new_id
+
+
+class StreamDecoder(Protocol):
+    """Frames of one upstream stream in, events out. Broken input becomes a `StreamFault`, never an exception."""
+
+    def feed(self, frame: ServerSentEvent, /) -> Iterable[StreamEvent]: ...
+
+    def close(self) -> Iterable[StreamEvent]:
+        """End of input. No terminal frame seen: a `StreamFault`, never a made-up stop."""
+        ...
+
+
+class StreamEncoder(Protocol):
+    """Events in, frames for the client out; close sequences included."""
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]: ...
+
+    def feed(self, event: StreamEvent, /) -> Iterable[ServerSentEvent]: ...
+
+    def close(self) -> Iterable[ServerSentEvent]: ...
+
+
+class Codec(Protocol):
+    """One wire protocol, both ways. `path` is the URL path with its query: Gemini keeps model and method there."""
+
+    name: str
+    frame_newline: bytes
+
+    def peek(self, path: str, body: bytes, /) -> RequestHead: ...
+
+    def with_model(self, path: str, body: bytes, model: str, /) -> EncodedRequest: ...
+
+    def decode_request(self, path: str, body: bytes, /) -> ChatRequest: ...
+
+    def encode_request(self, request: ChatRequest, /, *, profile: Profile) -> EncodedRequest: ...
+
+    def decode_response(self, body: bytes, /) -> ChatResponse: ...
+
+    def encode_response(self, response: ChatResponse, /, *, context: StreamContext) -> EncodedResponse: ...
+
+    def decode_error(self, status: int, body: bytes, /) -> UpstreamError: ...
+
+    def encode_error(self, error: GatewayError, /, *, request_id: str | None = None) -> EncodedError: ...
+
+    def encode_stream_error(self, error: GatewayError, /) -> ServerSentEvent: ...
+
+    def stream_decoder(self) -> StreamDecoder: ...
+
+    def stream_encoder(self, context: StreamContext, /) -> StreamEncoder: ...
+
+
+class Diagnostics:
+    """Collects what an encoder loses on its way."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self) -> None:
+        self._items: list[Diagnostic] = []
+
+    def dropped(self, path: str, detail: str = "", *, info: bool = False) -> None:
+        """The target has no place for it."""
+        self._items.append(Diagnostic(path, "dropped", "info" if info else "warning", detail))
+
+    def approximated(self, path: str, detail: str = "", *, info: bool = False) -> None:
+        """The target says it a little differently."""
+        self._items.append(Diagnostic(path, "approximated", "info" if info else "warning", detail))
+
+    def clamped(self, path: str, detail: str = "") -> None:
+        """The value is outside the target's range."""
+        self._items.append(Diagnostic(path, "clamped", "warning", detail))
+
+    def renamed(self, path: str, detail: str = "") -> None:
+        """A name does not fit the target's alphabet or length."""
+        self._items.append(Diagnostic(path, "renamed", "info", detail))
+
+    def defaulted(self, path: str, detail: str = "") -> None:
+        """The target requires a value the client did not give."""
+        self._items.append(Diagnostic(path, "defaulted", "info", detail))
+
+    def items(self) -> tuple[Diagnostic, ...]:
+        """All of them, each once, in order."""
+        return tuple(dict.fromkeys(self._items))
+
+
+def unsupported(path: str, detail: str) -> InvalidRequest:
+    """The error for a request that would be answered wrongly if this were dropped."""
+    return InvalidRequest(detail, kind="unsupported", param=path, code="unsupported_parameter")
+
+
+def parse_request(body: bytes) -> JSONObject:
+    """A client's body as an object.
+
+    Raises:
+        InvalidRequest: it is not one.
+    """
+    try:
+        return loads_request(body)
+    except JSONError as exc:
+        raise InvalidRequest(f"The request body is not usable JSON: {exc}", code=exc.code) from None
+
+
+_SAFE_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]")
+
+
+def safe_tool_call_id(raw: str) -> str:
+    """An id every vendor takes: unchanged if it fits, else a pure function of it, so calls and results still meet."""
+    if _SAFE_ID.match(raw):
+        return raw
+    return "call_" + hashlib.sha256(raw.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+
+def safe_tool_name(raw: str, *, limit: int = 64) -> str:
+    """A tool name every vendor takes: unchanged if it fits, else cleaned, cut and made unique by 8 digits of a hash."""
+    if len(raw) <= limit and raw and not _UNSAFE.search(raw):
+        return raw
+    digest = hashlib.sha256(raw.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{_UNSAFE.sub('_', raw)[: limit - 9]}_{digest}"

@@ -1,0 +1,134 @@
+"""Server-sent events on bytes (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+
+Lines end at LF, CR or CRLF and at nothing else: U+2028 and its kin are ordinary text inside JSON. Two deliberate
+differences from the standard, both for streams that are cut by careless servers: an event without its closing blank
+line is still delivered by `close()`, and `retry:` is ignored because we never reconnect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from asgi_llmgw.errors import InvalidUpstreamResponse
+
+MAX_EVENT: Final = 16 * 1024 * 1024
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+class ServerSentEvent(msgspec.Struct, frozen=True):
+    """One event: `data` without the field name, several data lines joined by LF; `event` is empty when unnamed."""
+
+    data: bytes
+    event: str = ""
+
+    def encode(self, newline: bytes = b"\n") -> bytes:
+        """The event as it goes on the wire, closing blank line included.
+
+        Line separators that JavaScript and some SSE readers split at are written as JSON escapes.
+        """
+        data = self.data
+        if b"\xe2\x80" in data:
+            data = data.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
+        if b"\xc2\x85" in data:
+            data = data.replace(b"\xc2\x85", b"\\u0085")
+        if b"\n" in data:
+            data = data.replace(b"\n", newline + b"data: ")
+        if self.event:
+            return b"event: %b%bdata: %b%b%b" % (self.event.encode(), newline, data, newline, newline)
+        return b"data: %b%b%b" % (data, newline, newline)
+
+
+def comment(text: str) -> bytes:
+    """A comment line, which clients ignore and proxies count as traffic."""
+    return b": %b\n\n" % text.encode()
+
+
+class SSEDecoder:
+    """Bytes in, events out; the chunks may be cut anywhere.
+
+    Args:
+        max_event: the most bytes one event may have before its end is seen.
+    """
+
+    __slots__ = ("_buffer", "_data", "_event", "_max_event", "_scanned", "_size", "_started")
+
+    def __init__(self, *, max_event: int = MAX_EVENT) -> None:
+        self._max_event = max_event
+        self._buffer = bytearray()
+        self._scanned = 0
+        self._data: list[bytes] = []
+        self._size = 0
+        self._event = ""
+        self._started = False
+
+    def feed(self, chunk: bytes) -> Iterator[ServerSentEvent]:
+        """The events that this chunk completes.
+
+        Raises:
+            InvalidUpstreamResponse: an event is larger than `max_event`.
+        """
+        self._buffer += chunk
+        if not self._started:
+            if len(self._buffer) < len(_BOM) and _BOM.startswith(bytes(self._buffer)):
+                return
+            self._started = True
+            if self._buffer.startswith(_BOM):
+                del self._buffer[: len(_BOM)]
+        yield from self._lines(at_end=False)
+        if len(self._buffer) + self._size > self._max_event:
+            raise InvalidUpstreamResponse(f"the upstream sent an event of more than {self._max_event} bytes")
+
+    def close(self) -> Iterator[ServerSentEvent]:
+        """End of input: the event that was not closed by a blank line, if there is one."""
+        yield from self._lines(at_end=True)
+        if self._buffer:
+            self._line(bytes(self._buffer))
+            self._buffer.clear()
+        yield from self._dispatch()
+
+    def _lines(self, *, at_end: bool) -> Iterator[ServerSentEvent]:
+        buffer = self._buffer
+        if buffer.find(b"\r", self._scanned) >= 0:
+            text = bytes(buffer)
+            # the LF of a CRLF may be in the next chunk
+            tail = b"\r" if text.endswith(b"\r") and not at_end else b""
+            lines = text.removesuffix(tail).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        elif buffer.find(b"\n", self._scanned) >= 0:
+            tail = b""
+            lines = bytes(buffer).split(b"\n")
+        else:
+            self._scanned = len(buffer)
+            return
+        rest = lines.pop()
+        self._scanned = len(rest)
+        self._buffer = bytearray(rest + tail)
+        for line in lines:
+            if line:
+                self._line(line)
+            else:
+                yield from self._dispatch()
+
+    def _line(self, line: bytes) -> None:
+        name, _, value = line.partition(b":")
+        if value.startswith(b" "):
+            value = value[1:]
+        if name == b"data":
+            self._data.append(value)
+            self._size += len(value)
+            if self._size > self._max_event:
+                raise InvalidUpstreamResponse(f"the upstream sent an event of more than {self._max_event} bytes")
+        elif name == b"event":
+            self._event = value.decode("utf-8", "replace")
+
+    def _dispatch(self) -> Iterator[ServerSentEvent]:
+        data, event = self._data, self._event
+        if data:
+            self._data = []
+            self._size = 0
+            self._event = ""
+            yield ServerSentEvent(data[0] if len(data) == 1 else b"\n".join(data), event)
+        else:
+            self._event = ""
