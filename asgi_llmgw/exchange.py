@@ -1,0 +1,103 @@
+"""The one record of a request: what one component learns about it and another needs.
+
+It travels at `scope["asgi_llmgw"]`. Components write their own fields and read the others'; none of them knows who
+else is in the stack.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Final, Literal, TypeAlias
+
+from asgi_llmgw._types import Headers, Scope
+from asgi_llmgw.errors import GatewayError
+from asgi_llmgw.ir import Diagnostic, Protocol, Usage
+
+SCOPE_KEY: Final = "asgi_llmgw"
+
+Operation: TypeAlias = Literal["chat", "models", "model", "health", "ready", "metrics"]
+Outcome: TypeAlias = Literal["completed", "client_disconnected", "upstream_error", "rejected"]
+OnLoss: TypeAlias = Literal["allow", "warn", "reject"]
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks. `name` is the metric label and the log field: never the secret. `models` are globs it may use."""
+
+    name: str
+    models: tuple[str, ...] = ("*",)
+
+    def may_use(self, model: str) -> bool:
+        """Whether one of the allow-list's globs covers this model name."""
+        return any(fnmatchcase(model, pattern) for pattern in self.models)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a request may go: a provider's name and the model's name there."""
+
+    provider: str
+    model: str
+    weight: int = 1
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request, from the first byte to the settled end.
+
+    Args:
+        request_id: ours, or the client's own where it was sane.
+        headers: the client's, copied before the body was read.
+        started: `time.monotonic()` seconds.
+        client_protocol: what the client speaks; None until the endpoint is known.
+        endpoint: the path's template, a metric label (`/v1/chat/completions`).
+        model: the name the client asked for.
+        route: the configured name that matched it, a metric label.
+        targets: where it may go, in order.
+        on_loss: what becomes of a request that the target cannot express whole.
+        provider, upstream_model: where the last attempt went.
+        status: the HTTP status the client got.
+        outcome: how it ended; None while it runs.
+        failure: the error of the last attempt, or the one the client was told.
+        first_token: `time.monotonic()` when the first content came from upstream.
+    """
+
+    request_id: str
+    headers: Headers = field(default=(), repr=False)
+    started: float = field(default_factory=time.monotonic)
+    client_protocol: Protocol | None = None
+    operation: Operation | None = None
+    endpoint: str = "other"
+    principal: Principal | None = None
+    model: str | None = None
+    stream: bool = False
+    route: str | None = None
+    targets: tuple[Target, ...] = ()
+    on_loss: OnLoss = "warn"
+    provider: str | None = None
+    upstream_model: str | None = None
+    attempts: int = 0
+    status: int | None = None
+    outcome: Outcome | None = None
+    failure: GatewayError | None = None
+    usage: Usage | None = None
+    finish_reason: str | None = None
+    first_token: float | None = None
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+    @classmethod
+    def get_or_create(cls, scope: Scope) -> Exchange:
+        """The record in this scope, or a new one (which the caller puts into the scope it hands on)."""
+        found = scope.get(SCOPE_KEY)
+        if isinstance(found, cls):
+            return found
+        headers = tuple((bytes(name).lower(), bytes(value)) for name, value in scope.get("headers") or ())
+        return cls(request_id=new_request_id(), headers=headers)
+
+
+def new_request_id() -> str:
+    """An id nobody can guess."""
+    return f"req_{secrets.token_hex(12)}"

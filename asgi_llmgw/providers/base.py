@@ -1,0 +1,68 @@
+"""A vendor is data: where it is, what it speaks, how it is told who we are, and in what it differs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Final, Literal, TypeAlias
+
+from asgi_llmgw._types import Headers
+from asgi_llmgw.ir import Protocol
+from asgi_llmgw.protocols.base import Profile
+from asgi_llmgw.timeouts import Timeouts
+
+AuthStyle: TypeAlias = Literal["bearer", "x-api-key", "x-goog-api-key", "api-key", "none"]
+
+_VERSION_IN_BASE: Final[dict[Protocol, str]] = {"openai_chat": "/v1", "openai_responses": "/v1"}
+"""OpenAI-style base URLs end in the version, as in OpenAI's own SDKs; the other protocols keep it in the path."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """One vendor, or one server that speaks a vendor's protocol.
+
+    Args:
+        name: the configured name, a metric label.
+        base_url: what the vendor's own SDK takes.
+        protocols: what it speaks, the preferred one first.
+        auth: how the key is sent.
+        api_keys: the credentials; the first one is used.
+        headers: sent with every request.
+        forward_headers: the client's headers that are passed on; everything else of the client's stays here.
+        profile: facts that hold for all its models.
+        profiles: facts about some of its models, as (glob, facts), the first match wins.
+        on_disconnect: when the client leaves: `cancel` the call at once, or `drain` it to learn its usage.
+    """
+
+    name: str
+    base_url: str
+    protocols: tuple[Protocol, ...]
+    auth: AuthStyle = "bearer"
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
+    headers: Headers = field(default=(), repr=False)
+    forward_headers: frozenset[bytes] = frozenset()
+    profile: Profile = Profile()
+    profiles: tuple[tuple[str, Profile], ...] = ()
+    timeouts: Timeouts = Timeouts()
+    on_disconnect: Literal["cancel", "drain"] = "cancel"
+
+    def profile_for(self, model: str) -> Profile:
+        """The facts about one of its models."""
+        return next((found for pattern, found in self.profiles if fnmatchcase(model, pattern)), self.profile)
+
+    def url(self, protocol: Protocol, path: str) -> str:
+        """The address for a path as codecs write it (`/v1/messages`)."""
+        return self.base_url.rstrip("/") + path.removeprefix(_VERSION_IN_BASE.get(protocol, ""))
+
+    def usable(self) -> bool:
+        """Whether it can be called at all: it has a key, or needs none."""
+        return self.auth == "none" or bool(self.api_keys)
+
+    def credentials(self, *, key: str | None = None) -> Headers:
+        """The header that tells the vendor who we are; empty where none is needed."""
+        secret = key if key is not None else (self.api_keys[0] if self.api_keys else None)
+        if self.auth == "none" or secret is None:
+            return ()
+        if self.auth == "bearer":
+            return ((b"authorization", b"Bearer " + secret.encode()),)
+        return ((self.auth.encode(), secret.encode()),)
