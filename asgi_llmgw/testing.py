@@ -203,7 +203,7 @@ def sse_response(*chunks: bytes | BaseException | anyio.Event) -> FakeResponse:
 class FakeUpstream:
     """An `Upstream` that gives its answers in order (the last one again and again) and keeps what it was asked.
 
-    An exception among the answers is raised when the call is opened. `open_calls` counts calls that were not closed yet.
+    An exception among the answers is raised when the call is opened. `open_calls` counts calls not closed yet.
     """
 
     answers: list[FakeResponse | BaseException]

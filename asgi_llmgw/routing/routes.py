@@ -1,0 +1,63 @@
+"""Which model name goes where: exact names first, then globs, then the default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Final, Literal, TypeAlias
+
+from asgi_llmgw.exchange import OnLoss, Target
+
+Strategy: TypeAlias = Literal["fallback"]
+ANY_MODEL: Final = "*"
+_GLOB: Final = frozenset("*?[")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What one configured model name stands for.
+
+    Args:
+        name: the name or glob clients ask for; also the metric label.
+        targets: where it may go, in order; a target model of `*` passes the client's name on.
+        on_loss: what becomes of a request the target cannot express whole.
+    """
+
+    name: str
+    targets: tuple[Target, ...]
+    strategy: Strategy = "fallback"
+    on_loss: OnLoss = "warn"
+
+    @property
+    def is_glob(self) -> bool:
+        return not _GLOB.isdisjoint(self.name)
+
+    def targets_for(self, model: str) -> tuple[Target, ...]:
+        """The targets with the client's model name filled in where they pass it on."""
+        return tuple(
+            Target(target.provider, model, target.weight) if target.model == ANY_MODEL else target
+            for target in self.targets
+        )
+
+
+class RouteTable:
+    """All routes. Exact names win over globs, longer globs over shorter ones, and `default` takes the rest."""
+
+    def __init__(self, routes: Iterable[Route], *, default: Route | None = None) -> None:
+        ordered = tuple(routes)
+        self._exact = {route.name: route for route in ordered if not route.is_glob}
+        self._globs = sorted((route for route in ordered if route.is_glob), key=lambda route: -len(route.name))
+        self._default = default
+        self.routes = ordered if default is None else (*ordered, default)
+
+    def match(self, model: str) -> Route | None:
+        """The route for a model name, None if there is none."""
+        found = self._exact.get(model)
+        if found is not None:
+            return found
+        return next((route for route in self._globs if fnmatchcase(model, route.name)), self._default)
+
+    def names(self) -> tuple[str, ...]:
+        """The model names a client can ask for by name, in the configured order: globs are left out."""
+        return tuple(self._exact)
