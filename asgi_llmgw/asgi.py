@@ -18,6 +18,12 @@ MIB: Final = 1024 * 1024
 MAX_BODY: Final = 32 * MIB
 BODY_TIMEOUT: Final = 30.0
 
+UNCACHED: Final[Headers] = ((b"cache-control", b"no-cache, no-store, private, no-transform"),)
+"""On every answer to a caller with a key: nothing between us and the client may keep it."""
+
+STREAMING: Final[Headers] = (*UNCACHED, (b"x-accel-buffering", b"no"))
+"""On every event stream: nothing between us and the client may hold it back."""
+
 
 class ClientDisconnected(Exception):
     """The client has gone; nobody is left to answer."""
@@ -71,7 +77,7 @@ async def read_body(
         ClientDisconnected: the client left before the end.
     """
     declared = header(headers, b"content-length")
-    if declared is not None and declared.isdigit() and int(declared) > limit:
+    if declared is not None and declared.isdecimal() and int(declared) > limit:
         raise _too_large(limit)
     with anyio.move_on_after(timeout):
         first = await receive()

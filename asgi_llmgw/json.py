@@ -8,6 +8,7 @@ expects without ever raising on a surprise, because vendors surprise.
 from __future__ import annotations
 
 import json as _stdlib
+import re
 from typing import Final, TypeAlias, cast
 
 import msgspec
@@ -19,6 +20,18 @@ MAX_DEPTH: Final = 64
 MAX_NODES: Final = 500_000
 
 _BOM: Final = b"\xef\xbb\xbf"
+_BESIDES: Final = r'[^"%s]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"%s]*+)*+'
+"""A pattern for text without some characters, whole strings apart: possessive, so that it takes no memory."""
+
+
+def _times(wanted: str, others: str, count: int) -> re.Pattern[bytes]:
+    beside = _BESIDES % (wanted + others, wanted + others)
+    return re.compile(f"(?:{beside}[{wanted}]){{{count}}}+".encode(), re.DOTALL)
+
+
+_MANY_COMMAS: Final = _times(",", "", MAX_NODES + 1)
+_MANY_OPEN: Final = _times(r"\[{", "", MAX_NODES + 1)
+_DEEP: Final = _times(r"\[{", r"\]}", MAX_DEPTH + 1)
 _encoder: Final = msgspec.json.Encoder()
 _value: Final = msgspec.json.Decoder()
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -64,6 +77,7 @@ def loads_request(body: bytes) -> JSONObject:
     Raises:
         JSONError: not a JSON object, deeper than `MAX_DEPTH`, more values than `MAX_NODES`.
     """
+    _check_text(body)
     value = loads_object(body.removeprefix(_BOM))
     _check_size(value)
     return value
@@ -131,9 +145,12 @@ def repeated_member(body: bytes, names: tuple[str, ...]) -> str | None:
         pairs[:] = [key for key, _ in items]
 
     try:
-        _stdlib.loads(body.removeprefix(_BOM), object_pairs_hook=keep_keys)
-    except (ValueError, RecursionError):
+        # numbers stay text: they are not looked at, and long ones would be refused
+        _stdlib.loads(body.removeprefix(_BOM), object_pairs_hook=keep_keys, parse_int=str, parse_float=str)
+    except ValueError:
         return None
+    except RecursionError:
+        return names[0]
     return next((name for name in names if pairs.count(name) > 1), None)
 
 
@@ -179,15 +196,32 @@ def as_int(value: JSONValue) -> int | None:
 
 
 def as_float(value: JSONValue) -> float | None:
-    """The number, or None."""
+    """The number, or None; an integer too large for a float is none."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        return None
 
 
 def as_bool(value: JSONValue) -> bool | None:
     """The boolean, or None."""
     return value if isinstance(value, bool) else None
+
+
+def _check_text(body: bytes) -> None:
+    """Refuse far too many values before they cost memory: two bytes of text can become an object of sixty-four.
+
+    Each comma outside a string stands before a value, and each opening bracket begins one. The text is looked at
+    closely only where the plain counts give a reason for suspicion.
+    """
+    if max(map(body.count, (b",", b"[", b"{"))) <= MAX_NODES:
+        return
+    if _DEEP.match(body):
+        raise _too_deep()
+    if _MANY_COMMAS.match(body) or _MANY_OPEN.match(body):
+        raise _too_large()
 
 
 def _check_size(value: JSONValue) -> None:
@@ -197,7 +231,7 @@ def _check_size(value: JSONValue) -> None:
     for _ in range(MAX_DEPTH + 1):
         nodes += len(level)
         if nodes > MAX_NODES:
-            raise JSONError(f"more than {MAX_NODES} values", code="json_too_large")
+            raise _too_large()
         level = [
             item
             for node in level
@@ -206,4 +240,12 @@ def _check_size(value: JSONValue) -> None:
         ]
         if not level:
             return
-    raise JSONError(f"nested deeper than {MAX_DEPTH}", code="json_too_deep")
+    raise _too_deep()
+
+
+def _too_deep() -> JSONError:
+    return JSONError(f"nested deeper than {MAX_DEPTH}", code="json_too_deep")
+
+
+def _too_large() -> JSONError:
+    return JSONError(f"more than {MAX_NODES} values", code="json_too_large")

@@ -117,7 +117,7 @@ class SSEDecoder:
             value = value[1:]
         if name == b"data":
             self._data.append(value)
-            self._size += len(value)
+            self._size += len(value) + 1  # the line itself counts, or empty lines would be endless
             if self._size > self._max_event:
                 raise InvalidUpstreamResponse(f"the upstream sent an event of more than {self._max_event} bytes")
         elif name == b"event":

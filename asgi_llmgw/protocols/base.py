@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from asgi_llmgw.errors import GatewayError, InvalidRequest, UpstreamError
+from asgi_llmgw.errors import ErrorKind, GatewayError, InvalidRequest, UpstreamError
 from asgi_llmgw.ir import ChatRequest, ChatResponse, Diagnostic, StreamEvent
 from asgi_llmgw.json import JSONError, JSONObject, loads_request
 from asgi_llmgw.sse import ServerSentEvent
@@ -211,7 +211,8 @@ def parse_request(body: bytes) -> JSONObject:
     try:
         return loads_request(body)
     except JSONError as exc:
-        raise InvalidRequest(f"The request body is not usable JSON: {exc}", code=exc.code) from None
+        kind: ErrorKind = "request_too_large" if exc.code == "json_too_large" else "bad_request"
+        raise InvalidRequest(f"The request body is not usable JSON: {exc}", kind=kind, code=exc.code) from None
 
 
 _SAFE_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
