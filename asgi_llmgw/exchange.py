@@ -59,6 +59,8 @@ class Exchange:
         targets: where it may go, in order.
         on_loss: what becomes of a request that the target cannot express whole.
         provider, upstream_model: where the last attempt went.
+        upstream_protocol: what the upstream is spoken to in; None leaves it to the provider's preference.
+        translated: a translator reads the upstream's answer, so that nobody below it needs to.
         status: the HTTP status the client got.
         outcome: how it ended; None while it runs.
         failure: the error of the last attempt, or the one the client was told.
@@ -79,6 +81,8 @@ class Exchange:
     on_loss: OnLoss = "warn"
     provider: str | None = None
     upstream_model: str | None = None
+    upstream_protocol: Protocol | None = None
+    translated: bool = False
     attempts: int = 0
     status: int | None = None
     outcome: Outcome | None = None
@@ -96,6 +100,12 @@ class Exchange:
             return found
         headers = tuple((bytes(name).lower(), bytes(value)) for name, value in scope.get("headers") or ())
         return cls(request_id=new_request_id(), headers=headers)
+
+    def reject(self, error: GatewayError) -> None:
+        """Note that the client is told this error instead of an answer."""
+        self.failure = error
+        self.outcome = "rejected"
+        self.status = error.status
 
 
 def new_request_id() -> str:

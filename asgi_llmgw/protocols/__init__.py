@@ -1,0 +1,73 @@
+"""The wire protocols. Higher floors come in through this door alone; no codec knows another.
+
+A codec is loaded when it is first asked for, so that a stand-alone translator pays for the two it uses.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+from asgi_llmgw.errors import ConfigError
+from asgi_llmgw.ir import Protocol
+from asgi_llmgw.protocols.base import (
+    Codec,
+    EncodedError,
+    EncodedRequest,
+    EncodedResponse,
+    Profile,
+    RequestHead,
+    StreamContext,
+    StreamDecoder,
+    StreamEncoder,
+    new_id,
+)
+from asgi_llmgw.protocols.scrub import scrub
+
+PROTOCOLS: Final[tuple[Protocol, ...]] = ("openai_chat", "anthropic_messages", "gemini_generate")
+"""The protocols there is a codec for."""
+
+SERVED: Final[tuple[Protocol, ...]] = ("openai_chat",)
+"""The protocols a client may speak."""
+
+
+@cache
+def codec(name: Protocol) -> Codec:
+    """The codec of one protocol.
+
+    Raises:
+        ConfigError: there is none for it.
+    """
+    match name:
+        case "openai_chat":
+            from asgi_llmgw.protocols.openai_chat import CODEC as openai_chat
+
+            return openai_chat
+        case "anthropic_messages":
+            from asgi_llmgw.protocols.anthropic_messages import CODEC as anthropic_messages
+
+            return anthropic_messages
+        case "gemini_generate":
+            from asgi_llmgw.protocols.gemini_generate import CODEC as gemini_generate
+
+            return gemini_generate
+        case _:
+            raise ConfigError(f"there is no codec for the protocol {name!r}; choose one of {', '.join(PROTOCOLS)}")
+
+
+__all__ = (
+    "PROTOCOLS",
+    "SERVED",
+    "Codec",
+    "EncodedError",
+    "EncodedRequest",
+    "EncodedResponse",
+    "Profile",
+    "RequestHead",
+    "StreamContext",
+    "StreamDecoder",
+    "StreamEncoder",
+    "codec",
+    "new_id",
+    "scrub",
+)

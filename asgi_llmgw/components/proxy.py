@@ -1,0 +1,291 @@
+"""One provider as an ASGI app: whatever comes in, in the provider's own protocol, goes to the vendor and back.
+
+Same protocol on both sides means that bytes are forwarded as they are. The vendor's answer is looked at only as far as
+a gateway must: is it an error, what did it cost, is it whole. When the client leaves, the call is cancelled.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+import anyio
+from anyio.abc import TaskGroup
+
+from asgi_llmgw._types import Headers, Receive, Scope, Send
+from asgi_llmgw.asgi import (
+    MAX_BODY,
+    STREAMING,
+    UNCACHED,
+    ClientDisconnected,
+    path_with_query,
+    read_body,
+    send_gone,
+    watch_disconnect,
+)
+from asgi_llmgw.errors import GatewayError, InvalidUpstreamResponse, UpstreamError
+from asgi_llmgw.exchange import SCOPE_KEY, Exchange
+from asgi_llmgw.ir import Protocol
+from asgi_llmgw.json import loads_object
+from asgi_llmgw.passthrough import PassThrough, ask_for_usage
+from asgi_llmgw.protocols import Codec, codec, scrub
+from asgi_llmgw.providers.base import Provider
+from asgi_llmgw.providers.classify import retry_after
+from asgi_llmgw.render import send_error
+from asgi_llmgw.upstream.base import Upstream, UpstreamRequest, UpstreamResponse
+
+MAX_ANSWER: Final = 64 * 1024 * 1024
+MAX_ERROR: Final = 64 * 1024
+DRAIN_SECONDS: Final = 30.0
+
+
+class ProxyApp:
+    """Forward requests to one provider.
+
+    Used alone it serves the provider's own protocol. In a stack the exchange says which of the provider's models to ask
+    for (`upstream_model`) and whether a translator above reads the answer (`translated`).
+
+    Args:
+        provider: who is called, and how.
+        upstream: what makes the calls.
+        max_body: the largest request, in bytes.
+        max_answer: the largest answer, in bytes; a stream that grows over it is ended with an error event.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        *,
+        upstream: Upstream,
+        max_body: int = MAX_BODY,
+        max_answer: int = MAX_ANSWER,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._provider = provider
+        self._upstream = upstream
+        self._max_body = max_body
+        self._max_answer = max_answer
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        exchange = Exchange.get_or_create(scope)
+        call = _Call(self._provider, exchange, send, max_answer=self._max_answer, clock=self._clock)
+        try:
+            body = await read_body(receive, headers=exchange.headers, limit=self._max_body)
+            request = call.prepare(path_with_query({**scope, SCOPE_KEY: exchange}), body)
+        except ClientDisconnected:
+            exchange.outcome = "client_disconnected"
+            await send_gone(send)
+            return
+        except GatewayError as error:
+            await call.fail(error)
+            return
+        async with anyio.create_task_group() as group:
+            group.start_soon(call.watch, receive, group)
+            await call.run(self._upstream, request)
+            group.cancel_scope.cancel()
+        if call.gone and not call.started:
+            await send_gone(send)
+
+
+class _Call:
+    """One request to the vendor."""
+
+    def __init__(
+        self, provider: Provider, exchange: Exchange, send: Send, *, max_answer: int, clock: Callable[[], float]
+    ) -> None:
+        self._provider = provider
+        self._exchange = exchange
+        self._send = send
+        self._max_answer = max_answer
+        self._clock = clock
+        self._protocol: Protocol = exchange.upstream_protocol or provider.protocols[0]
+        self._codec: Codec = codec(self._protocol)
+        self._stream = False
+        self._without_usage = False
+        self.started = False
+        self.gone = False
+
+    def prepare(self, path: str, body: bytes) -> UpstreamRequest:
+        """The request for the vendor: its path is built from the model alone, never from the client's path."""
+        if not self._provider.usable():
+            raise UpstreamError(
+                f"The provider {self._provider.name!r} has no API key configured.",
+                failure="credential",
+                kind="overloaded",
+                code="provider_not_configured",
+            )
+        exchange = self._exchange
+        head = self._codec.peek(path, body)
+        self._stream = head.stream
+        if exchange.provider is None:
+            exchange.provider = self._provider.name
+        model = exchange.upstream_model = exchange.upstream_model or head.model
+        encoded = self._codec.with_model(path, body, model)
+        body = encoded.body
+        if head.stream and not exchange.translated and self._provider.profile_for(model).stream_usage:
+            asked = ask_for_usage(self._protocol, body)
+            if asked is not None:
+                body, self._without_usage = asked, True
+        return UpstreamRequest(
+            url=self._provider.url(self._protocol, encoded.path),
+            headers=self._headers(),
+            body=body,
+            stream=head.stream,
+            timeouts=self._provider.timeouts,
+        )
+
+    def _headers(self) -> Headers:
+        """Ours, and of the client's only what the provider's allow-list names."""
+        provider = self._provider
+        accept = b"text/event-stream" if self._stream else b"application/json"
+        ours = ((b"content-type", b"application/json"), (b"accept", accept), *provider.headers)
+        names = {name for name, _ in ours}
+        passed = {
+            name: value
+            for name, value in self._exchange.headers
+            if name in provider.forward_headers and name not in names
+        }
+        return (*ours, *passed.items(), *provider.credentials())
+
+    async def watch(self, receive: Receive, group: TaskGroup) -> None:
+        """Wait for the client to leave, and stop buying tokens for nobody."""
+        await watch_disconnect(receive)
+        self.gone = True
+        self._exchange.outcome = "client_disconnected"
+        if self._provider.on_disconnect == "drain":
+            await anyio.sleep(DRAIN_SECONDS)
+        group.cancel_scope.cancel()
+
+    async def run(self, upstream: Upstream, request: UpstreamRequest) -> None:
+        """Make the call and pass the answer on."""
+        try:
+            async with upstream.open(request) as response:
+                if not 200 <= response.status < 300 or response.status in (204, 205):
+                    await self._refused(response)
+                elif self._stream and _is_stream(response):
+                    await self._forward_stream(response)
+                else:
+                    await self._forward_whole(response)
+        except UpstreamError as error:
+            await self.fail(error)
+        except OSError:
+            # a server that says so when it writes to a client that has gone
+            self.gone = True
+            self._exchange.outcome = "client_disconnected"
+
+    async def _refused(self, response: UpstreamResponse) -> None:
+        body = await response.aread(limit=MAX_ERROR)
+        if response.status < 400:
+            raise InvalidUpstreamResponse(
+                f"the upstream answered with status {response.status}", upstream_status=response.status
+            )
+        error = self._codec.decode_error(response.status, body)
+        if error.retry_after is None:
+            error.retry_after = retry_after(response.headers)
+        if error.failure != "caller_fault" or self._exchange.translated or not _presentable(body):
+            raise error
+        self._exchange.failure = error
+        await self._whole(response.status, body)
+
+    async def _forward_whole(self, response: UpstreamResponse) -> None:
+        body = await response.aread(limit=self._max_answer)
+        if not self._exchange.translated:
+            answer = self._codec.decode_response(body)
+            self._exchange.usage = answer.usage
+            if answer.choices:
+                self._exchange.finish_reason = answer.choices[0].finish.kind
+            self._exchange.first_token = self._clock()
+        await self._whole(200, body)
+
+    async def _whole(self, status: int, body: bytes) -> None:
+        length = (b"content-length", str(len(body)).encode())
+        await self._start(status, (*UNCACHED, (b"content-type", b"application/json"), length))
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _forward_stream(self, response: UpstreamResponse) -> None:
+        """Chunk for chunk; every `await send` waits until the client has taken it."""
+        exchange = self._exchange
+        passing = None if exchange.translated else PassThrough(self._protocol, without_usage=self._without_usage)
+        last = b""
+        size = 0
+        try:
+            async for chunk in response.aiter_raw():
+                size += len(chunk)
+                if size > self._max_answer:
+                    raise InvalidUpstreamResponse(f"the upstream sent more than {self._max_answer} bytes")
+                if passing is not None:
+                    chunk = passing.forward(chunk)
+                    self._note(passing)
+                await self._pass_on(chunk)
+            if passing is not None:
+                last = passing.end()
+                self._note(passing)
+        except UpstreamError as error:
+            if not self.started:
+                raise
+            exchange.failure = error
+            if passing is not None:
+                last = passing.end(error)
+                exchange.failure = passing.fault
+        finally:
+            if passing is not None:
+                self._settle(passing)
+        if not self.started:
+            if not last:
+                raise InvalidUpstreamResponse("the upstream sent an empty stream")
+            await self._pass_on(b"")
+        await self._send({"type": "http.response.body", "body": last, "more_body": False})
+
+    async def _pass_on(self, chunk: bytes) -> None:
+        if not self.started:
+            await self._start(200, (*STREAMING, (b"content-type", b"text/event-stream; charset=utf-8")))
+        if chunk:
+            await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    def _note(self, passing: PassThrough) -> None:
+        """Before the bytes go out: has content come, has the stream broken?"""
+        exchange = self._exchange
+        if passing.fault is not None and exchange.failure is not passing.fault:
+            exchange.failure = passing.fault
+            if not self.started:
+                raise passing.fault
+        if passing.content and exchange.first_token is None:
+            exchange.first_token = self._clock()
+
+    def _settle(self, passing: PassThrough) -> None:
+        self._exchange.usage = passing.usage
+        if passing.finish_reason is not None:
+            self._exchange.finish_reason = passing.finish_reason.kind
+
+    async def _start(self, status: int, headers: Headers) -> None:
+        self.started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": list(headers)})
+
+    async def fail(self, error: GatewayError) -> None:
+        """Tell the client what went wrong, in the provider's protocol; nothing was sent before."""
+        self._exchange.failure = error
+        if self.gone:
+            return
+        self.started = True
+        await send_error(self._send, error, self._protocol, request_id=self._exchange.request_id)
+
+
+def _presentable(body: bytes) -> bool:
+    """Whether a vendor's own words about the client's mistake may be shown as they are."""
+    try:
+        loads_object(body)
+        text = body.decode()
+    except ValueError:
+        return False
+    return scrub(text) == text
+
+
+def _is_stream(response: UpstreamResponse) -> bool:
+    """Some servers forget the content type of a stream; none calls one JSON or HTML."""
+    kind = next((value for name, value in response.headers if name == b"content-type"), b"").lower()
+    return not kind.startswith((b"application/json", b"text/html"))

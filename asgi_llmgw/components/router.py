@@ -1,0 +1,101 @@
+"""Reads which model is asked for and finds where it may go."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from asgi_llmgw._types import ASGIApp, Headers, Receive, Scope, Send
+from asgi_llmgw.asgi import MAX_BODY, ClientDisconnected, header, path_with_query, read_body, replay, send_gone
+from asgi_llmgw.errors import GatewayError, RequestError
+from asgi_llmgw.exchange import SCOPE_KEY, Exchange
+from asgi_llmgw.ir import Protocol
+from asgi_llmgw.protocols import codec
+from asgi_llmgw.render import send_error
+from asgi_llmgw.routing.routes import Route, RouteTable
+
+_MAX_MODEL_NAME: Final = 256
+_JSON_TYPES: Final = ("application/json", "text/json", "text/plain")
+
+
+class RouterMiddleware:
+    """Put the request's model, its route and its targets into the exchange.
+
+    The body is read once, up to `max_body`, and handed on whole. A model that does not exist and one the caller may not
+    use are answered alike, so that nobody learns names from the difference.
+
+    Args:
+        app: dispatches to the targets.
+        table: the configured routes.
+        serve: the protocol of the clients; None takes it from the exchange.
+        max_body: the largest request, in bytes.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, table: RouteTable, serve: Protocol | None = None, max_body: int = MAX_BODY
+    ) -> None:
+        self._app = app
+        self._table = table
+        self._serve: Protocol | None = serve
+        self._max_body = max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = Exchange.get_or_create(scope)
+        scope = {**scope, SCOPE_KEY: exchange}
+        protocol = exchange.client_protocol = self._serve or exchange.client_protocol or "openai_chat"
+        try:
+            _check_media(exchange.headers)
+            body = await read_body(receive, headers=exchange.headers, limit=self._max_body)
+            head = codec(protocol).peek(path_with_query(scope), body)
+            exchange.model = head.model
+            exchange.stream = head.stream
+            route = self._find(exchange, head.model)
+        except ClientDisconnected:
+            exchange.outcome = "client_disconnected"
+            await send_gone(send)
+            return
+        except GatewayError as error:
+            exchange.failure = error
+            exchange.outcome = "rejected"
+            await send_error(send, error, protocol, request_id=exchange.request_id)
+            return
+        exchange.route = route.name
+        exchange.on_loss = route.on_loss
+        exchange.targets = route.targets_for(head.model)
+        await self._app(scope, replay(body, receive), send)
+
+    def _find(self, exchange: Exchange, model: str) -> Route:
+        route = self._table.match(model) if _is_name(model) else None
+        allowed = exchange.principal is None or exchange.principal.may_use(model)
+        if route is None or not allowed:
+            raise RequestError(
+                f"The model {_shown(model)!r} does not exist or you do not have access to it.",
+                kind="model_not_found",
+                param="model",
+                code="model_not_found",
+            )
+        return route
+
+
+def _is_name(model: str) -> bool:
+    return 0 < len(model) <= _MAX_MODEL_NAME and model.isprintable() and model == model.strip()
+
+
+def _shown(model: str) -> str:
+    """The client's own words, as far as they are fit to be repeated."""
+    return "".join(character if character.isprintable() else "?" for character in model[:_MAX_MODEL_NAME])
+
+
+def _check_media(headers: Headers) -> None:
+    encoding = header(headers, b"content-encoding")
+    if encoding is not None and encoding.lower() != "identity":
+        raise RequestError(
+            "Compressed request bodies are not accepted; send the JSON as it is.", kind="unsupported_media_type"
+        )
+    kind = (header(headers, b"content-type") or "application/json").partition(";")[0].strip().lower()
+    if kind not in _JSON_TYPES and not kind.endswith("+json"):
+        raise RequestError(
+            "The request body must be JSON (content-type: application/json).", kind="unsupported_media_type"
+        )

@@ -1,0 +1,277 @@
+"""Makes any ASGI app that speaks one protocol answer in another."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, cast
+
+from asgi_llmgw._types import ASGIApp, Headers, Message, Receive, Scope, Send
+from asgi_llmgw.asgi import (
+    MAX_BODY,
+    STREAMING,
+    UNCACHED,
+    ClientDisconnected,
+    path_with_query,
+    read_body,
+    replay,
+    send_gone,
+    send_response,
+)
+from asgi_llmgw.errors import ConfigError, GatewayError, InvalidRequest, InvalidUpstreamResponse, UpstreamError
+from asgi_llmgw.exchange import SCOPE_KEY, Exchange, OnLoss
+from asgi_llmgw.ir import Diagnostic, Protocol
+from asgi_llmgw.protocols import Profile, StreamContext, codec
+from asgi_llmgw.render import send_error
+from asgi_llmgw.translate import StreamTranslator, Translated, translate_request, translate_response
+
+_log: Final = logging.getLogger("asgi_llmgw.translator")
+_MAX_WHOLE: Final = 64 * 1024 * 1024
+_PLAIN: Final = Profile()
+
+
+def _plain_profile(model: str) -> Profile:
+    return _PLAIN
+
+
+class TranslatorMiddleware:
+    """Serve one protocol over an app that speaks another.
+
+    The request is translated on its way down, the answer (whole, streamed or an error) on its way up. Where both are
+    the same it steps aside and nothing is touched. What cannot be carried over is told in `x-llmgw-diagnostics`, logged
+    at DEBUG, or refused, as `on_loss` says.
+
+    Args:
+        app: speaks one of `over`.
+        over: the protocols `app` speaks, the preferred one first.
+        serve: the protocol of the clients; None takes it from the exchange (`client_protocol`).
+        profile_for: facts about a model of the app's.
+        on_loss: for requests that carry no policy of their own; None takes it from the exchange.
+        max_body: the largest request, in bytes.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        over: Protocol | Sequence[Protocol],
+        serve: Protocol | None = None,
+        profile_for: Callable[[str], Profile] = _plain_profile,
+        on_loss: OnLoss | None = None,
+        max_body: int = MAX_BODY,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._over: tuple[Protocol, ...] = (over,) if isinstance(over, str) else tuple(over)
+        if not self._over:
+            raise ConfigError("TranslatorMiddleware needs at least one protocol in `over`")
+        for name in (*self._over, *((serve,) if serve else ())):
+            codec(name)
+        self._app = app
+        self._serve: Protocol | None = serve
+        self._profile_for = profile_for
+        self._on_loss: OnLoss | None = on_loss
+        self._max_body = max_body
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = Exchange.get_or_create(scope)
+        scope = {**scope, SCOPE_KEY: exchange}
+        serve = self._serve or exchange.client_protocol or "openai_chat"
+        over = serve if serve in self._over else self._over[0]
+        exchange.upstream_protocol = over
+        exchange.translated = serve != over
+        if not exchange.translated:
+            await self._app(scope, receive, send)
+            return
+        answer = _Answer(exchange, send, serve=serve, over=over, clock=self._clock)
+        try:
+            body = await read_body(receive, headers=exchange.headers, limit=self._max_body)
+            translated = self._request(exchange, path_with_query(scope), body, serve=serve, over=over)
+        except ClientDisconnected:
+            exchange.outcome = "client_disconnected"
+            await send_gone(send)
+            return
+        except GatewayError as error:
+            await answer.fail(error)
+            return
+        answer.context = translated.stream_context or StreamContext()
+        await self._app(_inner_scope(scope, translated), replay(translated.body, receive), answer)
+        await answer.finish()
+
+    def _request(self, exchange: Exchange, path: str, body: bytes, *, serve: Protocol, over: Protocol) -> Translated:
+        model = exchange.upstream_model
+        profile = self._profile_for(model or codec(serve).peek(path, body).model)
+        translated = translate_request(body, source=serve, target=over, path=path, model=model, profile=profile)
+        exchange.diagnostics = translated.diagnostics
+        for item in translated.diagnostics:
+            _log.debug("%s → %s: %s %s %s", serve, over, item.path, item.code, item.detail)
+        if (self._on_loss or exchange.on_loss) == "reject":
+            _refuse_loss(translated.diagnostics)
+        return translated
+
+
+def _refuse_loss(diagnostics: tuple[Diagnostic, ...]) -> None:
+    for item in diagnostics:
+        if item.severity != "info":
+            raise InvalidRequest(
+                f"{item.path} cannot be carried over to the model's own protocol: {item.detail or item.code}",
+                kind="unsupported",
+                param=item.path,
+                code="lossy_translation",
+            )
+
+
+def _inner_scope(scope: Scope, translated: Translated) -> Scope:
+    """The scope of the request as the inner app would have got it from a client of its own protocol."""
+    path, _, query = translated.path.partition("?")
+    body_headers = (b"content-length", b"content-type", b"transfer-encoding", b"content-encoding")
+    return {
+        **scope,
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": query.encode(),
+        "headers": [
+            *((name, value) for name, value in scope.get("headers") or () if bytes(name).lower() not in body_headers),
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(translated.body)).encode()),
+        ],
+    }
+
+
+class _Answer:
+    """The inner app's `send`: takes its answer and gives the client's."""
+
+    def __init__(
+        self, exchange: Exchange, send: Send, *, serve: Protocol, over: Protocol, clock: Callable[[], float]
+    ) -> None:
+        self._exchange = exchange
+        self._send = send
+        self._serve: Protocol = serve
+        self._over: Protocol = over
+        self._clock = clock
+        self._start: Message | None = None
+        self._stream: StreamTranslator | None = None
+        self._whole = bytearray()
+        self._started = False
+        self._done = False
+        self.context = StreamContext()
+
+    async def __call__(self, message: Message) -> None:
+        if self._done:
+            return
+        if message["type"] == "http.response.start":
+            self._start = message
+            kind = _content_type(message)
+            if message["status"] == 200 and kind.startswith(b"text/event-stream"):
+                self._stream = StreamTranslator(source=self._over, target=self._serve, context=self.context)
+        elif message["type"] == "http.response.body":
+            chunk = cast(bytes, message.get("body", b""))
+            more = bool(message.get("more_body", False))
+            if self._stream is not None:
+                await self._take(self._stream, chunk, more=more)
+                return
+            self._whole += chunk
+            if len(self._whole) > _MAX_WHOLE:
+                await self.fail(InvalidUpstreamResponse("the upstream's answer is too large"))
+            elif not more:
+                await self._give_whole()
+
+    async def _take(self, stream: StreamTranslator, chunk: bytes, *, more: bool) -> None:
+        try:
+            out = stream.feed(chunk)
+            if not more:
+                failure = self._exchange.failure
+                out += stream.close(failure if isinstance(failure, UpstreamError) else None)
+                if stream.fault is None:
+                    self._exchange.failure = None
+        finally:
+            self._settle(stream)
+        if stream.fault is not None:
+            self._exchange.failure = self._exchange.failure or stream.fault
+            if not self._started:
+                await self.fail(self._exchange.failure)
+                return
+            more = False
+        if not self._started and (out or not more):
+            self._started = True
+            headers: Headers = (*STREAMING, (b"content-type", b"text/event-stream; charset=utf-8"))
+            await self._send({"type": "http.response.start", "status": 200, "headers": [*headers, *self._told()]})
+        if out or not more:
+            self._done = not more
+            await self._send({"type": "http.response.body", "body": out, "more_body": more})
+
+    def _settle(self, stream: StreamTranslator) -> None:
+        exchange = self._exchange
+        if stream.content and exchange.first_token is None:
+            exchange.first_token = self._clock()
+        if stream.usage is not None:
+            exchange.usage = stream.usage
+        if stream.finish_reason is not None:
+            exchange.finish_reason = stream.finish_reason.kind
+
+    async def _give_whole(self) -> None:
+        status = cast(int, (self._start or {}).get("status", 200))
+        if status == 499:
+            self._done = True
+            await send_gone(self._send)
+            return
+        body = bytes(self._whole)
+        if not 200 <= status < 300:
+            await self.fail(self._exchange.failure or codec(self._over).decode_error(status, body))
+            return
+        try:
+            translated = translate_response(
+                body,
+                source=self._over,
+                target=self._serve,
+                model=self.context.model,
+                clock=self.context.clock,
+                new_id=self.context.new_id,
+            )
+        except UpstreamError as error:
+            await self.fail(error)
+            return
+        exchange = self._exchange
+        exchange.first_token = self._clock()
+        exchange.diagnostics = (*exchange.diagnostics, *translated.diagnostics)
+        if translated.answer is not None:
+            exchange.usage = translated.answer.usage
+            if translated.answer.choices:
+                exchange.finish_reason = translated.answer.choices[0].finish.kind
+        self._started = self._done = True
+        headers: Headers = (*UNCACHED, (b"content-type", b"application/json"), *self._told())
+        await send_response(self._send, 200, translated.body, headers=headers)
+
+    def _told(self) -> Headers:
+        """What was lost, for whoever looks: how many things, and of which kinds."""
+        lost = [item for item in self._exchange.diagnostics if item.severity != "info"]
+        if not lost or self._exchange.on_loss == "allow":
+            return ()
+        codes = ",".join(sorted({item.code for item in lost}))
+        return ((b"x-llmgw-diagnostics", f"{len(lost)}; codes={codes}".encode()),)
+
+    async def fail(self, error: GatewayError) -> None:
+        """Answer with an error in the client's protocol; nothing was sent before."""
+        self._exchange.failure = error
+        self._started = self._done = True
+        await send_error(self._send, error, self._serve, request_id=self._exchange.request_id)
+
+    async def finish(self) -> None:
+        """The inner app has returned: if it forgot the end of its answer, say so."""
+        if self._done or self._exchange.outcome == "client_disconnected":
+            return
+        if self._stream is not None:
+            await self._take(self._stream, b"", more=False)
+        else:
+            await self.fail(InvalidUpstreamResponse("the upstream ended its answer early"))
+
+
+def _content_type(message: Message) -> bytes:
+    headers = cast(Headers, message.get("headers") or ())
+    return next((value for name, value in headers if name.lower() == b"content-type"), b"").lower()

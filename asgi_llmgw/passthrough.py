@@ -1,0 +1,106 @@
+"""Forwarding without translating: the bytes that come are the bytes that go.
+
+Two things a forwarder may add, both only where they would otherwise be missing: the request for usage in a Chat
+Completions stream (what it brings is taken out again), and an error event where the upstream broke off.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from asgi_llmgw.errors import UpstreamError
+from asgi_llmgw.ir import Protocol
+from asgi_llmgw.json import JSONError, as_object, loads, loads_object, members, with_members
+from asgi_llmgw.protocols import codec
+from asgi_llmgw.sse import ServerSentEvent
+from asgi_llmgw.translate import UsageTap
+
+_EMPTY_USAGE: Final = (b',"usage":null', b', "usage": null')
+_NO_CHOICES: Final = (b'"choices":[]', b'"choices": []')
+
+
+def ask_for_usage(protocol: Protocol, body: bytes) -> bytes | None:
+    """The same streamed request with usage asked for; None where it was asked for already, or comes anyway.
+
+    https://platform.openai.com/docs/api-reference/chat/create#chat-create-stream_options
+    """
+    if protocol != "openai_chat":
+        return None
+    raw = members(body).get("stream_options")
+    options = as_object(loads(bytes(raw))) if raw is not None else {}
+    if options.get("include_usage") is not None:
+        return None
+    return with_members(body, {"stream_options": {**options, "include_usage": True}})
+
+
+def hide_usage(frame: ServerSentEvent) -> ServerSentEvent | None:
+    """A frame without the usage the client did not ask for; None where nothing is left of it."""
+    data = frame.data
+    if b'"usage"' not in data:
+        return frame
+    for empty in _EMPTY_USAGE:
+        # an unescaped quote cannot stand inside a JSON string, so this is a member and never a piece of text
+        data = data.replace(empty, b"")
+    if any(mark in data for mark in _NO_CHOICES):
+        try:
+            chunk = loads_object(data)
+        except JSONError:
+            return frame
+        if chunk.get("choices") == [] and isinstance(chunk.get("usage"), dict):
+            return None
+    return frame if data == frame.data else ServerSentEvent(data, frame.event)
+
+
+class PassThrough(UsageTap):
+    """A stream on its way through: the tap that reads it, and the little that may be added.
+
+    Args:
+        protocol: what the stream speaks.
+        without_usage: take out the usage that the client did not ask for.
+    """
+
+    __slots__ = ("_protocol", "_without_usage")
+
+    def __init__(self, protocol: Protocol, *, without_usage: bool = False) -> None:
+        super().__init__(protocol)
+        self._protocol: Protocol = protocol
+        self._without_usage = without_usage
+
+    def forward(self, chunk: bytes) -> bytes:
+        """What the client gets for this chunk: the same bytes, unless usage must be taken out."""
+        if not self._without_usage:
+            self.feed(chunk)
+            return chunk
+        out = bytearray()
+        try:
+            for frame in self._frames.feed(chunk):
+                out += self._shown(frame)
+        except UpstreamError as error:
+            self.fault = error
+        return bytes(out)
+
+    def end(self, error: UpstreamError | None = None) -> bytes:
+        """What the client still gets when the upstream's bytes have ended: an error event if they ended too early.
+
+        Args:
+            error: why the transport broke, if it did.
+        """
+        out = b""
+        if self._without_usage:
+            out = b"".join(self._shown(frame) for frame in self._frames.close())
+        told = self.fault
+        self.close(error)
+        if self.fault is None or self.fault is told:
+            return out
+        return out + self._error_frame(self.fault)
+
+    def _shown(self, frame: ServerSentEvent) -> bytes:
+        for event in self._decoder.feed(frame):
+            self.observe(event)
+        kept = hide_usage(frame)
+        return kept.encode() if kept is not None else b""
+
+    def _error_frame(self, error: UpstreamError) -> bytes:
+        protocol = codec(self._protocol)
+        frame = protocol.encode_stream_error(error).encode(protocol.frame_newline)
+        return frame if self._without_usage or self.at_boundary else protocol.frame_newline * 2 + frame

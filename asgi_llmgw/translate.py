@@ -1,0 +1,288 @@
+"""The translator alone: bytes of one protocol in, bytes of another out. No server, no event loop.
+
+`source` and `target` follow the data: for a request the client's protocol is the source, for an answer the upstream's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import msgspec
+
+from asgi_llmgw.errors import UpstreamError
+from asgi_llmgw.ir import (
+    ChatResponse,
+    ChoiceEnd,
+    Diagnostic,
+    FinishReason,
+    PartStart,
+    Protocol,
+    ReasoningPart,
+    ResponseEnd,
+    StreamEvent,
+    StreamFault,
+    TextDelta,
+    TextPart,
+    Usage,
+    UsageUpdate,
+)
+from asgi_llmgw.ir.events import ReasoningDelta, ToolInputDelta
+from asgi_llmgw.protocols import EncodedError, Profile, StreamContext, codec, new_id
+from asgi_llmgw.sse import ServerSentEvent, SSEDecoder
+
+_DEFAULT_PROFILE: Final = Profile()
+
+
+class Translated(msgspec.Struct, frozen=True):
+    """What came out: `path` is where a request goes (empty for an answer), `diagnostics` is what was lost.
+
+    `answer` is the decoded form of an answer, for whoever wants its usage.
+    """
+
+    body: bytes
+    path: str = ""
+    diagnostics: tuple[Diagnostic, ...] = ()
+    answer: ChatResponse | None = None
+    stream_context: StreamContext | None = None
+
+
+def translate_request(
+    body: bytes,
+    *,
+    source: Protocol,
+    target: Protocol,
+    path: str = "",
+    model: str | None = None,
+    profile: Profile = _DEFAULT_PROFILE,
+) -> Translated:
+    """Turn a client's request into one for the upstream.
+
+    Args:
+        body: the JSON body as the client sent it.
+        source: the client's protocol.
+        target: the upstream's protocol.
+        path: the URL path and query, where the source protocol keeps model and method in it (Gemini).
+        model: the model to ask the upstream for; None keeps the client's.
+        profile: facts about the target model that change what is sent.
+
+    Raises:
+        InvalidRequest: the body cannot be read, or asks for what the target cannot do; `param` names the field.
+    """
+    if source == target:
+        same = codec(source)
+        encoded = same.with_model(path, body, model if model is not None else same.peek(path, body).model)
+        return Translated(encoded.body, encoded.path, encoded.diagnostics)
+    request = codec(source).decode_request(path, body)
+    context = StreamContext(
+        model=request.model,
+        include_usage=bool(request.include_usage),
+        include_thoughts=request.reasoning is None or request.reasoning.visible is not False,
+    )
+    if model is not None:
+        request = msgspec.structs.replace(request, model=model)
+    encoded = codec(target).encode_request(request, profile=profile)
+    return Translated(encoded.body, encoded.path, encoded.diagnostics, stream_context=context)
+
+
+def translate_response(
+    body: bytes,
+    *,
+    source: Protocol,
+    target: Protocol,
+    model: str | None = None,
+    clock: Callable[[], float] = time.time,
+    new_id: Callable[[str], str] = new_id,
+) -> Translated:
+    """Turn an upstream's whole answer into one for the client.
+
+    Args:
+        body: the JSON body as the upstream sent it.
+        source: the upstream's protocol.
+        target: the client's protocol.
+        model: the model name the client knows; None passes the upstream's on.
+
+    Raises:
+        InvalidUpstreamResponse: the body cannot be read.
+        UpstreamError: the body is an error that came with a good status.
+    """
+    answer = codec(source).decode_response(body)
+    if source == target and model is None:
+        return Translated(body, answer=answer)
+    context = StreamContext(model=model, clock=clock, new_id=new_id)
+    encoded = codec(target).encode_response(answer, context=context)
+    return Translated(encoded.body, diagnostics=(*answer.diagnostics, *encoded.diagnostics), answer=answer)
+
+
+def translate_error(status: int, body: bytes, *, source: Protocol, target: Protocol) -> EncodedError:
+    """Turn an upstream's error answer into one for the client, the vendor's meaning kept."""
+    return codec(target).encode_error(codec(source).decode_error(status, body))
+
+
+class StreamObserver:
+    """What a stream has told so far, whoever forwards it.
+
+    Attributes:
+        usage: tokens, the last report wins; None while nothing was reported.
+        finish_reason: how the first choice ended.
+        fault: the error the stream broke with.
+        content: something a user would see has come.
+        ended: the stream is whole.
+        text_length: characters of text, reasoning and tool input so far, for an estimate where usage is missing.
+    """
+
+    __slots__ = ("content", "ended", "fault", "finish_reason", "text_length", "usage")
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self.finish_reason: FinishReason | None = None
+        self.fault: UpstreamError | None = None
+        self.content = False
+        self.ended = False
+        self.text_length = 0
+
+    def observe(self, event: StreamEvent) -> None:
+        """Take note of one event."""
+        match event:
+            case TextDelta() | ReasoningDelta():
+                self.text_length += len(event.text)
+                self.content = True
+            case ToolInputDelta():
+                self.text_length += len(event.fragment)
+            case PartStart():
+                if not isinstance(event.part, (TextPart, ReasoningPart)):
+                    self.content = True
+            case UsageUpdate():
+                self.usage = event.usage
+            case ChoiceEnd():
+                if self.finish_reason is None:
+                    self.finish_reason = event.finish
+            case ResponseEnd():
+                self.ended = self.content = True
+            case StreamFault():
+                self.fault = event.error
+            case _:
+                pass
+
+
+class _Stream(StreamObserver):
+    """Bytes of an event stream, decoded as far as they go; broken framing becomes a `StreamFault`."""
+
+    __slots__ = ("_decoder", "_frames")
+
+    def __init__(self, protocol: Protocol) -> None:
+        super().__init__()
+        self._frames = SSEDecoder()
+        self._decoder = codec(protocol).stream_decoder()
+
+    def _events(self, frames: Iterable[ServerSentEvent]) -> Iterable[StreamEvent]:
+        try:
+            for frame in frames:
+                if self.fault is not None:
+                    return
+                for event in self._decoder.feed(frame):
+                    self.observe(event)
+                    yield event
+        except UpstreamError as error:
+            yield from self._fault(error)
+
+    def _last_events(self, error: UpstreamError | None) -> Iterable[StreamEvent]:
+        yield from self._events(self._frames.close())
+        if self.fault is None:
+            for event in self._decoder.close():
+                if error is not None and isinstance(event, StreamFault):
+                    event = StreamFault(error)
+                self.observe(event)
+                yield event
+
+    def _fault(self, error: UpstreamError) -> Iterable[StreamEvent]:
+        event = StreamFault(error)
+        self.observe(event)
+        yield event
+
+
+class StreamTranslator(_Stream):
+    """Translate a stream while it runs.
+
+    Feed it the upstream's bytes as they come, cut anywhere; it gives the client's bytes. `close()` ends the stream as
+    the client's protocol demands: with its terminator, or with an error event if the upstream broke off. Afterwards
+    `usage`, `finish_reason`, `fault` and `diagnostics` tell what happened.
+
+    Args:
+        source: the upstream's protocol.
+        target: the client's protocol.
+        model: the model name the client knows; None passes the upstream's on.
+        include_usage: the client asked for usage (Chat Completions tells it only then).
+        context: all of what the encoder may know, instead of `model` and `include_usage`.
+    """
+
+    __slots__ = ("_encoder", "_newline")
+
+    def __init__(
+        self,
+        *,
+        source: Protocol,
+        target: Protocol,
+        model: str | None = None,
+        include_usage: bool = False,
+        context: StreamContext | None = None,
+    ) -> None:
+        super().__init__(source)
+        client = codec(target)
+        self._newline = client.frame_newline
+        self._encoder = client.stream_encoder(context or StreamContext(model=model, include_usage=include_usage))
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """What the client's protocol could not say."""
+        return self._encoder.diagnostics
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The client's bytes for this chunk of the upstream's; often empty. Never raises for what the upstream sent."""
+        return self._encode(self._events(self._frames.feed(chunk)))
+
+    def close(self, error: UpstreamError | None = None) -> bytes:
+        """The client's last bytes, after the upstream's last.
+
+        Args:
+            error: why the upstream's transport broke, if it did; it is told unless the stream was whole already.
+        """
+        out = self._encode(self._last_events(error))
+        return out + b"".join(frame.encode(self._newline) for frame in self._encoder.close())
+
+    def _encode(self, events: Iterable[StreamEvent]) -> bytes:
+        newline = self._newline
+        feed = self._encoder.feed
+        return b"".join([frame.encode(newline) for event in events for frame in feed(event)])
+
+
+class UsageTap(_Stream):
+    """Reads usage and the end of a stream that is forwarded as it is, from a copy. It never alters the stream, never
+    delays it and never raises.
+
+    Args:
+        protocol: what the stream speaks.
+    """
+
+    __slots__ = ("_last",)
+
+    def __init__(self, protocol: Protocol) -> None:
+        super().__init__(protocol)
+        self._last = b""
+
+    def feed(self, chunk: bytes) -> None:
+        """Look at a chunk that is on its way."""
+        self._last = (self._last + chunk)[-4:] if len(chunk) < 4 else chunk[-4:]
+        for _ in self._events(self._frames.feed(chunk)):
+            pass
+
+    def close(self, error: UpstreamError | None = None) -> None:
+        """The stream has ended, by `error` if its transport broke: from now on `fault` says whether it was whole."""
+        for _ in self._last_events(error):
+            pass
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether the bytes so far end between two events, so that another may follow."""
+        return not self._last or self._last.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))
