@@ -61,6 +61,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         system_role: reasoning models of OpenAI's call the system prompt `developer`; foreign servers refuse that name.
         stream_usage: the server understands `stream_options.include_usage`.
         sampling: the model takes temperature, top_p and top_k; the newest Anthropic models refuse them.
+        temperature_with_top_p: the model takes both at once; Anthropic's 4.1 to 4.6 models take one of the two.
         forced_tool_choice: the model takes a forced tool choice.
         thinking: how an Anthropic model is told to think: `adaptive` (with an effort), `budget`, or not at all.
         native_structured_output: the model takes a JSON Schema for its answer.
@@ -80,6 +81,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     system_role: str | None = None
     stream_usage: bool = True
     sampling: bool = True
+    temperature_with_top_p: bool = True
     forced_tool_choice: bool = True
     thinking: str = "budget"
     native_structured_output: bool = True

@@ -1,0 +1,72 @@
+"""Anthropic Messages (https://docs.anthropic.com/en/api/messages)."""
+
+from __future__ import annotations
+
+from typing import Final, NoReturn
+
+from asgi_llmgw.errors import GatewayError, InvalidRequest, UpstreamError
+from asgi_llmgw.ir import ChatRequest, ChatResponse
+from asgi_llmgw.protocols.base import (
+    EncodedError,
+    EncodedRequest,
+    EncodedResponse,
+    Profile,
+    RequestHead,
+    StreamContext,
+    StreamDecoder,
+    StreamEncoder,
+)
+from asgi_llmgw.sse import ServerSentEvent
+
+from . import errors, request, response, stream
+from .tools import tool_name
+from .wire import NAME
+
+__all__ = ("CODEC", "AnthropicMessagesCodec", "tool_name")
+
+
+class AnthropicMessagesCodec:
+    """`asgi_llmgw.protocols.base.Codec` for Anthropic Messages."""
+
+    name: str = NAME
+    frame_newline: bytes = b"\n"
+
+    def peek(self, path: str, body: bytes, /) -> RequestHead:
+        return request.peek(body)
+
+    def with_model(self, path: str, body: bytes, model: str, /) -> EncodedRequest:
+        return request.with_model(body, model)
+
+    def decode_request(self, path: str, body: bytes, /) -> ChatRequest:
+        _not_served()
+
+    def encode_request(self, request_: ChatRequest, /, *, profile: Profile) -> EncodedRequest:
+        return request.encode_request(request_, profile)
+
+    def decode_response(self, body: bytes, /) -> ChatResponse:
+        return response.decode_response(body)
+
+    def encode_response(self, response_: ChatResponse, /, *, context: StreamContext) -> EncodedResponse:
+        _not_served()
+
+    def decode_error(self, status: int, body: bytes, /) -> UpstreamError:
+        return errors.decode_error(status, body)
+
+    def encode_error(self, error: GatewayError, /, *, request_id: str | None = None) -> EncodedError:
+        return errors.encode_error(error, request_id=request_id)
+
+    def encode_stream_error(self, error: GatewayError, /) -> ServerSentEvent:
+        return errors.encode_stream_error(error)
+
+    def stream_decoder(self) -> StreamDecoder:
+        return stream.MessagesDecoder()
+
+    def stream_encoder(self, context: StreamContext, /) -> StreamEncoder:
+        _not_served()
+
+
+def _not_served() -> NoReturn:
+    raise InvalidRequest("Requests in the Anthropic Messages protocol cannot be served yet.", kind="unsupported")
+
+
+CODEC: Final = AnthropicMessagesCodec()

@@ -1,0 +1,160 @@
+"""Whole answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from asgi_llmgw.errors import InvalidUpstreamResponse
+from asgi_llmgw.ir import (
+    ChatResponse,
+    Choice,
+    CitationPart,
+    FinishReason,
+    Opaque,
+    OutputPart,
+    ReasoningPart,
+    TextPart,
+    ToolCallPart,
+    UnknownPart,
+    Usage,
+)
+from asgi_llmgw.json import (
+    JSONError,
+    JSONObject,
+    JSONValue,
+    as_int,
+    as_list,
+    as_object,
+    as_str,
+    dumps_text,
+    loads_object,
+)
+
+from .errors import error_from
+from .wire import FINISH, INCOMPLETE, NAME, SERVICE_TIER_IN
+
+
+def decode_response(body: bytes) -> ChatResponse:
+    """Read a whole answer.
+
+    Raises:
+        InvalidUpstreamResponse: it is not one.
+        UpstreamError: it is an error that came with a good status.
+    """
+    try:
+        message = loads_object(body)
+    except JSONError as exc:
+        raise InvalidUpstreamResponse(f"The upstream answered something that is not JSON: {exc}") from None
+    content = message.get("content")
+    if not isinstance(content, list):
+        if "error" in message:
+            raise error_from(message, status=None)
+        raise InvalidUpstreamResponse("The upstream answered something that is not a message: it has no content.")
+    parts = tuple(_parts(content))
+    called = any(isinstance(part, ToolCallPart) for part in parts)
+    finish = finish_reason(message, called=called)
+    usage = message.get("usage")
+    return ChatResponse(
+        choices=(Choice(parts, finish),),
+        id=as_str(message.get("id")) or "",
+        model=as_str(message.get("model")) or "",
+        usage=decode_usage(usage) if isinstance(usage, dict) else None,
+        service_tier=decode_service_tier(message),
+    )
+
+
+def finish_reason(ending: JSONObject, *, called: bool) -> FinishReason:
+    """Why it ended, from `stop_reason`, `stop_sequence` and `stop_details`; a call in the answer has the last word."""
+    raw = as_str(ending.get("stop_reason"))
+    kind = FINISH.get(raw, "other") if raw else "stop"
+    if called and raw not in INCOMPLETE:
+        kind = "tool_calls"
+    return FinishReason(
+        kind,
+        raw=raw,
+        stop_sequence=as_str(ending.get("stop_sequence")),
+        detail=as_str(as_object(ending.get("stop_details")).get("explanation")),
+    )
+
+
+def decode_usage(raw: JSONObject) -> Usage:
+    """Tokens. Anthropic counts the cached part of the prompt apart; we count the prompt as a whole."""
+    read = as_int(raw.get("cache_read_input_tokens"))
+    written = as_int(raw.get("cache_creation_input_tokens"))
+    fresh = as_int(raw.get("input_tokens"))
+    return Usage(
+        input_tokens=None if fresh is None else fresh + (read or 0) + (written or 0),
+        output_tokens=as_int(raw.get("output_tokens")),
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+        cache_write_1h_tokens=as_int(as_object(raw.get("cache_creation")).get("ephemeral_1h_input_tokens")),
+        reasoning_tokens=as_int(as_object(raw.get("output_tokens_details")).get("thinking_tokens")),
+        raw=raw,
+    )
+
+
+def decode_service_tier(message: JSONObject) -> str | None:
+    """The tier that served, which Anthropic keeps in the usage."""
+    tier = as_str(as_object(message.get("usage")).get("service_tier"))
+    return None if tier is None else SERVICE_TIER_IN.get(tier, tier)
+
+
+def decode_arguments(value: JSONValue) -> str:
+    """A call's input as JSON text."""
+    match value:
+        case None:
+            return "{}"
+        case str():
+            return value
+        case _:
+            return dumps_text(value)
+
+
+def reasoning_part(block: JSONObject) -> ReasoningPart:
+    """A `thinking` or `redacted_thinking` block."""
+    if block.get("type") == "redacted_thinking":
+        return ReasoningPart("", Opaque(NAME, "redacted", as_str(block.get("data")) or ""))
+    return ReasoningPart(as_str(block.get("thinking")) or "", signature(block.get("signature")))
+
+
+def signature(value: JSONValue) -> Opaque | None:
+    """What proves a thinking block; an empty one proves nothing."""
+    return Opaque(NAME, "signature", value) if isinstance(value, str) and value else None
+
+
+def citation_part(raw: JSONObject, *, start: int, end: int) -> CitationPart:
+    """A citation of the text between two offsets of the answer."""
+    return CitationPart(
+        url=as_str(raw.get("url")),
+        title=as_str(raw.get("title")) or as_str(raw.get("document_title")),
+        start=start,
+        end=end,
+        quote=as_str(raw.get("cited_text")),
+        protocol=NAME,
+        raw=raw,
+    )
+
+
+def _parts(content: list[JSONValue]) -> Iterator[OutputPart]:
+    offset = 0
+    for block in content:
+        if not isinstance(block, dict):
+            raise InvalidUpstreamResponse("The upstream answered a message with a content block that is not an object.")
+        match block.get("type"):
+            case "text":
+                text = as_str(block.get("text")) or ""
+                yield TextPart(text)
+                for citation in as_list(block.get("citations")):
+                    yield citation_part(as_object(citation), start=offset, end=offset + len(text))
+                offset += len(text)
+            case "thinking" | "redacted_thinking":
+                yield reasoning_part(block)
+            case "tool_use":
+                yield tool_call_part(block, decode_arguments(block.get("input")))
+            case kind:
+                yield UnknownPart(NAME, block, kind if isinstance(kind, str) else "")
+
+
+def tool_call_part(block: JSONObject, arguments: str) -> ToolCallPart:
+    """A `tool_use` block."""
+    return ToolCallPart(as_str(block.get("id")) or "", as_str(block.get("name")) or "", arguments)
