@@ -1,0 +1,290 @@
+"""The outermost component: one record, one id, one log line and one place where errors become answers."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import time
+from collections.abc import Callable
+from typing import Final
+
+from asgi_llmgw._types import ASGIApp, Headers, Message, Receive, Scope, Send
+from asgi_llmgw.asgi import ClientDisconnected, header, headers_of, send_gone
+from asgi_llmgw.errors import ErrorKind, GatewayError, RequestError, UpstreamError
+from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Outcome, new_request_id
+from asgi_llmgw.json import JSONObject
+from asgi_llmgw.logs import describe, json_line, rfc3339
+from asgi_llmgw.protocols import codec
+from asgi_llmgw.render import DEFAULT_PROTOCOL, NO_STORE, deny_websocket, request_id_headers, send_error
+
+MAX_HEADER_BYTES: Final = 64 * 1024
+MAX_HEADERS: Final = 100
+MAX_TARGET: Final = 8 * 1024
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+_LENGTH: Final = re.compile(rb"[0-9]{1,19}\Z")
+_BREAKING: Final = re.compile(rb"[\0\r\n]")
+_MAX_TEXT: Final = 256
+
+_logger: Final = logging.getLogger(__name__)
+
+
+def stdout_log(line: bytes) -> None:
+    """An access log on standard output."""
+    sys.stdout.buffer.write(line)
+    sys.stdout.buffer.flush()
+
+
+class ContextMiddleware:
+    """Gives each request its record and its id, renders what goes wrong below, and writes the access log.
+
+    Requests whose framing or headers could mean different things to different readers are refused. WebSockets are
+    denied. No prompt, answer or key is ever logged.
+
+    Args:
+        access_log: takes one JSON line for each request; None writes no log. When it raises, the line is counted in
+            `dropped_lines` and the request is none the worse.
+        new_id: makes request ids.
+        clock: seconds that only ever grow.
+        trust_request_id: take the client's `x-request-id` where it is short and plain.
+        wall_clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        access_log: Callable[[bytes], None] | None = None,
+        new_id: Callable[[], str] = new_request_id,
+        clock: Callable[[], float] = time.monotonic,
+        trust_request_id: bool = True,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._app = app
+        self._access_log = access_log
+        self._new_id = new_id
+        self._clock = clock
+        self._trust_request_id = trust_request_id
+        self._wall_clock = wall_clock
+        self.dropped_lines = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await deny_websocket(send)
+            return
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = headers_of(scope)
+        exchange = self._exchange(scope, headers)
+        watched = _WatchedSend(send, exchange)
+        cancelled = True
+        try:
+            try:
+                problem = _problem(scope, headers)
+                if problem is not None:
+                    raise problem
+                await self._app({**scope, SCOPE_KEY: exchange, "headers": list(headers)}, receive, watched)
+                if not watched.started:
+                    raise _no_answer(exchange)
+            except Exception as error:
+                await _answer_failure(error, scope, exchange, watched)
+            cancelled = False
+        finally:
+            exchange.outcome = exchange.outcome or watched.outcome(cancelled=cancelled)
+            self._log(scope, exchange)
+
+    def _exchange(self, scope: Scope, headers: Headers) -> Exchange:
+        found = scope.get(SCOPE_KEY)
+        if isinstance(found, Exchange):
+            return found
+        given = header(headers, b"x-request-id") if self._trust_request_id else None
+        request_id = given if given is not None and _REQUEST_ID.match(given) else self._new_id()
+        return Exchange(request_id=request_id, headers=headers, started=self._clock())
+
+    def _log(self, scope: Scope, exchange: Exchange) -> None:
+        if self._access_log is None:
+            return
+        try:
+            self._access_log(json_line(self._entry(scope, exchange)))
+        except Exception:
+            # a full disk or a closed pipe is no reason to fail a request that was answered
+            self.dropped_lines += 1
+
+    def _entry(self, scope: Scope, exchange: Exchange) -> JSONObject:
+        usage, failure, now = exchange.usage, exchange.failure, self._clock()
+        return {
+            "time": rfc3339(self._wall_clock()),
+            "level": "error" if (exchange.status or 500) >= 500 else "info",
+            "event": "request",
+            "request_id": exchange.request_id,
+            "method": _text(scope["method"]),
+            "endpoint": exchange.endpoint,
+            "api_key": None if exchange.principal is None else _text(exchange.principal.name),
+            "protocol": exchange.client_protocol,
+            "model": _text(exchange.model),
+            "route": exchange.route,
+            "provider": exchange.provider,
+            "upstream_model": _text(exchange.upstream_model),
+            "attempts": exchange.attempts,
+            "status": exchange.status,
+            "outcome": exchange.outcome,
+            "stream": exchange.stream,
+            "input_tokens": None if usage is None else usage.input_tokens,
+            "output_tokens": None if usage is None else usage.output_tokens,
+            "cached_tokens": None if usage is None else usage.cache_read_tokens,
+            "reasoning_tokens": None if usage is None else usage.reasoning_tokens,
+            "duration_ms": _milliseconds(now - exchange.started),
+            "ttft_ms": None if exchange.first_token is None else _milliseconds(exchange.first_token - exchange.started),
+            "finish_reason": _text(exchange.finish_reason),
+            "error": None if failure is None else _error_entry(failure),
+            "diagnostics": len(exchange.diagnostics),
+            "diagnostic_codes": list(dict.fromkeys(found.code for found in exchange.diagnostics)),
+        }
+
+
+class _WatchedSend:
+    """A `send` that knows how far the answer got and puts the request's id on it."""
+
+    __slots__ = ("_exchange", "_send", "finished", "started", "streaming")
+
+    def __init__(self, send: Send, exchange: Exchange) -> None:
+        self._send = send
+        self._exchange = exchange
+        self.started = False
+        self.streaming = False
+        self.finished = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            self._exchange.status = message["status"]
+            message = {**message, "headers": self._headers(message)}
+        try:
+            await self._send(message)
+        except OSError as exc:
+            # what servers of ASGI 2.4 and later do once the client has gone
+            raise ClientDisconnected from exc
+        if message["type"] == "http.response.body":
+            self.finished = not message.get("more_body", False)
+
+    def _headers(self, message: Message) -> list[tuple[bytes, bytes]]:
+        ours = request_id_headers(self._exchange.client_protocol, self._exchange.request_id)
+        names = {name for name, _ in ours}
+        headers = [(name, value) for name, value in message.get("headers") or () if name not in names]
+        self.streaming = any(name == b"content-type" and b"text/event-stream" in value for name, value in headers)
+        if all(name != NO_STORE[0] for name, _ in headers):
+            headers.append(NO_STORE)
+        return headers + ours
+
+    def outcome(self, *, cancelled: bool) -> Outcome:
+        """How it ended, if nobody below said so. Servers cancel requests whose client has gone."""
+        if self.finished:
+            return "completed" if (self._exchange.status or 500) < 400 else "rejected"
+        return "client_disconnected" if cancelled else "rejected"
+
+
+async def _answer_failure(error: Exception, scope: Scope, exchange: Exchange, watched: _WatchedSend) -> None:
+    """Answer for what escaped, as long as there is somebody to answer."""
+    leaf = _leaf(error)
+    try:
+        if isinstance(leaf, ClientDisconnected):
+            exchange.outcome = exchange.outcome or "client_disconnected"
+            if not watched.started:
+                await send_gone(watched)
+            return
+        if isinstance(leaf, GatewayError):
+            told = leaf
+        else:
+            _logger.error("request %s failed: %s", exchange.request_id, describe(error))
+            told = GatewayError("The gateway failed to answer this request.", code="internal_error")
+        if not watched.finished:
+            exchange.failure = told
+            exchange.outcome = exchange.outcome or ("upstream_error" if isinstance(told, UpstreamError) else "rejected")
+            await _send_failure(told, scope, exchange, watched)
+    except ClientDisconnected:
+        exchange.outcome = "client_disconnected"
+
+
+async def _send_failure(told: GatewayError, scope: Scope, exchange: Exchange, watched: _WatchedSend) -> None:
+    """The error in full before the answer began, as an event inside a stream, else not at all.
+
+    A whole answer that broke off is left unfinished: the server then cuts the connection, and no client takes the
+    part it got for all of it.
+    """
+    if not watched.started:
+        await send_error(
+            watched,
+            told,
+            exchange.client_protocol,
+            request_id=exchange.request_id,
+            extra_headers=_closing(scope, told),
+            head=scope["method"] == "HEAD",
+        )
+    elif watched.streaming:
+        dialect = codec(exchange.client_protocol or DEFAULT_PROTOCOL)
+        # the blank line ends a frame that was cut in two
+        frame = dialect.frame_newline * 2 + dialect.encode_stream_error(told).encode(dialect.frame_newline)
+        await watched({"type": "http.response.body", "body": frame, "more_body": False})
+
+
+def _leaf(error: Exception) -> Exception:
+    """The one exception inside task groups' wrappings; a group of several is a bug as a whole."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _no_answer(exchange: Exchange) -> Exception:
+    if exchange.outcome == "client_disconnected":
+        return ClientDisconnected()
+    return RuntimeError("the app returned without an answer")
+
+
+def _problem(scope: Scope, headers: Headers) -> RequestError | None:
+    """What makes this request unfit to be read any further."""
+    if len(headers) > MAX_HEADERS:
+        return _unfit(f"The request has more than {MAX_HEADERS} headers.", "headers_too_large")
+    joined = b"".join(part for pair in headers for part in pair)
+    if len(joined) > MAX_HEADER_BYTES:
+        return _unfit(f"The request's headers are larger than {MAX_HEADER_BYTES} bytes.", "headers_too_large")
+    raw_path = scope.get("raw_path") or str(scope["path"]).encode("utf-8", "replace")
+    if len(raw_path) + len(scope.get("query_string") or b"") > MAX_TARGET:
+        return _unfit(f"The path and its query are longer than {MAX_TARGET} bytes.", "headers_too_large")
+    if _BREAKING.search(joined):
+        return _unfit("A header of the request contains a control character.", code="invalid_header")
+    lengths = [value for name, value in headers if name == b"content-length"]
+    encodings = [value for name, value in headers if name == b"transfer-encoding"]
+    if lengths and encodings:
+        return _unfit("The request has both Content-Length and Transfer-Encoding.")
+    if len(lengths) > 1 or (lengths and not _LENGTH.match(lengths[0])):
+        return _unfit("The request's Content-Length is not one decimal number.")
+    if len(encodings) > 1 or (encodings and encodings[0].strip().lower() != b"chunked"):
+        return _unfit("The request's Transfer-Encoding is not understood; only chunked is.")
+    return None
+
+
+def _unfit(message: str, kind: ErrorKind = "bad_request", *, code: str | None = None) -> RequestError:
+    return RequestError(message, kind=kind, code=code or ("invalid_framing" if kind == "bad_request" else kind))
+
+
+def _closing(scope: Scope, error: GatewayError) -> tuple[tuple[bytes, bytes], ...]:
+    """Where one request ends and the next begins is unknown after bad framing; HTTP/2 has no such header."""
+    if error.code == "invalid_framing" and str(scope.get("http_version", "1.1")).startswith("1"):
+        return ((b"connection", b"close"),)
+    return ()
+
+
+def _error_entry(error: GatewayError) -> JSONObject:
+    failure = error.failure if isinstance(error, UpstreamError) else None
+    return {"kind": error.kind, "code": _text(error.code), "failure": failure}
+
+
+def _text(value: str | None) -> str | None:
+    """A client's text, fit for a log: short, and without lone surrogates."""
+    return None if value is None else value[:_MAX_TEXT].encode("utf-8", "replace").decode()
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 1)

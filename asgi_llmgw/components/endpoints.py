@@ -1,0 +1,80 @@
+"""From method and path to operation and protocol."""
+
+from __future__ import annotations
+
+from asgi_llmgw._types import ASGIApp, Receive, Scope, Send
+from asgi_llmgw.asgi import route_path
+from asgi_llmgw.errors import RequestError
+from asgi_llmgw.exchange import SCOPE_KEY, Exchange
+from asgi_llmgw.render import deny_websocket, send_error
+from asgi_llmgw.routing.endpoints import Endpoint, MethodNotAllowed, match_endpoint
+
+
+class EndpointsMiddleware:
+    """Finds out what is asked for and in which protocol; answers 404 and 405 itself.
+
+    Args:
+        fallback: a host's own app, given everything that is not ours just as it came (WebSockets included).
+    """
+
+    def __init__(self, app: ASGIApp, *, fallback: ASGIApp | None = None) -> None:
+        self._app = app
+        self._fallback = fallback
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif self._fallback is not None:
+            await self._fallback(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await deny_websocket(send)
+        else:
+            raise ValueError(f"the scope type {scope['type']!r} is not served")
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange.get_or_create(scope)
+        match match_endpoint(scope["method"], route_path(scope), exchange.headers):
+            case Endpoint() as endpoint:
+                exchange.operation = endpoint.operation
+                exchange.client_protocol = endpoint.protocol
+                exchange.endpoint = endpoint.template
+                if endpoint.model is not None:
+                    exchange.model = endpoint.model
+                await self._app({**scope, SCOPE_KEY: exchange}, receive, send)
+            case MethodNotAllowed() as refused:
+                exchange.client_protocol = refused.protocol
+                exchange.endpoint = refused.template
+                allow = ", ".join(refused.allow)
+                error = RequestError(
+                    f"This path answers {allow} only.", kind="method_not_allowed", code="method_not_allowed"
+                )
+                await _refuse(scope, send, exchange, error, ((b"allow", allow.encode()),))
+            case None if self._fallback is not None:
+                await self._fallback(scope, receive, send)
+            case None:
+                error = RequestError(
+                    "Nothing is served at this path; chat completions are at /v1/chat/completions.",
+                    kind="not_found",
+                    code="unknown_url",
+                )
+                await _refuse(scope, send, exchange, error)
+
+
+async def _refuse(
+    scope: Scope,
+    send: Send,
+    exchange: Exchange,
+    error: RequestError,
+    headers: tuple[tuple[bytes, bytes], ...] = (),
+) -> None:
+    exchange.reject(error)
+    await send_error(
+        send,
+        error,
+        exchange.client_protocol,
+        request_id=exchange.request_id,
+        extra_headers=headers,
+        head=scope["method"] == "HEAD",
+    )

@@ -1,0 +1,253 @@
+"""Prometheus metrics. Every label is a configured name or a word of a closed vocabulary, never a client's text."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Final, get_args
+
+import anyio.to_thread
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from asgi_llmgw._types import ASGIApp, Message, Receive, Scope, Send
+from asgi_llmgw.errors import ConfigError, GatewayError, RequestError
+from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Operation, Outcome
+from asgi_llmgw.ir import Usage
+from asgi_llmgw.render import NO_STORE, send_document, send_error
+
+COUNTED: Final[frozenset[Operation]] = frozenset({"chat"})
+"""The operations that reach a model."""
+
+NO_ONE: Final = "none"
+OTHER: Final = "other"
+MULTIPROCESS: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+_DURATION_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
+_FIRST_TOKEN_BUCKETS: Final = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60)
+
+
+class MetricsMiddleware:
+    """Counts every request to a model, however it ends.
+
+    The tokens of `type="input"` include those read from and written to a cache, and `type="output"` includes reasoning.
+
+    Args:
+        registry: where the metrics live; None makes one of its own, so that two gateways in one process do not mix.
+        max_api_keys: so many callers are told apart, which matters where a host's own authentication names them; the
+            rest is `other`.
+        clock: the clock of `Exchange.started`.
+
+    Attributes:
+        registry: for `MetricsApp`.
+
+    Raises:
+        ConfigError: `max_api_keys` is not positive.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        registry: CollectorRegistry | None = None,
+        max_api_keys: int = 1000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if max_api_keys <= 0:
+            raise ConfigError(f"max_api_keys must be positive, got {max_api_keys}")
+        self._app = app
+        self.registry = CollectorRegistry() if registry is None else registry
+        self._metrics = _Metrics(self.registry, max_api_keys)
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = Exchange.get_or_create(scope)
+        watched = _WatchedSend(send, self._metrics.streams)
+        error: BaseException | None = None
+        try:
+            await self._app({**scope, SCOPE_KEY: exchange}, receive, watched)
+        except BaseException as exc:
+            error = exc
+            raise
+        finally:
+            watched.close()
+            if exchange.operation in COUNTED:
+                outcome = exchange.outcome or watched.outcome(error)
+                self._metrics.record(exchange, outcome, self._clock() - exchange.started, error)
+
+
+class MetricsApp:
+    """Serves the text exposition; with `PROMETHEUS_MULTIPROC_DIR` set, that of all worker processes together.
+
+    Args:
+        registry: what to show.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise ValueError(f"the scope type {scope['type']!r} is not served")
+        if scope["method"] not in ("GET", "HEAD"):
+            exchange = Exchange.get_or_create(scope)
+            error = RequestError("Metrics can only be read.", kind="method_not_allowed", code="method_not_allowed")
+            exchange.reject(error)
+            allow = ((b"allow", b"GET, HEAD"),)
+            await send_error(send, error, None, request_id=exchange.request_id, extra_headers=allow)
+            return
+        # thousands of series take a while to write down, and requests are waiting
+        body = await anyio.to_thread.run_sync(self._exposition)
+        headers = [(b"content-type", CONTENT_TYPE_LATEST.encode()), NO_STORE]
+        await send_document(send, 200, body, headers=headers, head=scope["method"] == "HEAD")
+
+    def _exposition(self) -> bytes:
+        if not os.environ.get(MULTIPROCESS):
+            return generate_latest(self._registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return generate_latest(together)
+
+
+class _WatchedSend:
+    """A `send` that sees how the answer went and counts it among the open streams while it is one."""
+
+    __slots__ = ("_finished", "_open", "_send", "_status", "_streams")
+
+    def __init__(self, send: Send, streams: Gauge) -> None:
+        self._send = send
+        self._streams = streams
+        self._open = False
+        self._finished = False
+        self._status = 500
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            if any(name == b"content-type" and b"text/event-stream" in value for name, value in message["headers"]):
+                self._open = True
+                self._streams.inc()
+        await self._send(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self._finished = True
+
+    def close(self) -> None:
+        """The request is over."""
+        if self._open:
+            self._open = False
+            self._streams.dec()
+
+    def outcome(self, error: BaseException | None) -> Outcome:
+        """How it ended, if no component said so."""
+        if self._finished:
+            return "completed" if self._status < 400 else "rejected"
+        return "rejected" if isinstance(error, Exception) else "client_disconnected"
+
+
+class _Metrics:
+    """The metrics themselves."""
+
+    def __init__(self, registry: CollectorRegistry, max_api_keys: int) -> None:
+        caller = ("api_key", "provider", "model")
+        self._requests = Counter("llm_requests_total", "Requests to a model.", (*caller, "endpoint"), registry=registry)
+        self._tokens = Counter(
+            "llm_tokens_total", "Tokens as vendors count them.", (*caller, "type"), registry=registry
+        )
+        self._errors = Counter(
+            "llm_errors_total", "Requests that did not succeed.", (*caller, "error_type"), registry=registry
+        )
+        self._duration = Histogram(
+            "llm_request_duration_seconds",
+            "From the first byte of the request to the settled end.",
+            caller,
+            buckets=_DURATION_BUCKETS,
+            registry=registry,
+        )
+        self._first_token = Histogram(
+            "llm_time_to_first_token_seconds",
+            "From the first byte of the request to the first content from upstream.",
+            ("provider", "model"),
+            buckets=_FIRST_TOKEN_BUCKETS,
+            registry=registry,
+        )
+        self._outcomes = Counter("llm_request_outcomes_total", "How requests ended.", ("outcome",), registry=registry)
+        for outcome in get_args(Outcome):
+            self._outcomes.labels(outcome)
+        self.streams = Gauge(
+            "llm_streams_in_flight", "Streams being sent to clients.", registry=registry, multiprocess_mode="livesum"
+        )
+        self._max_api_keys = max_api_keys
+        self._api_keys: dict[str, str] = {}
+        self._counters: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
+        self._histograms: dict[tuple[Histogram, tuple[str, ...]], Histogram] = {}
+
+    def record(self, exchange: Exchange, outcome: Outcome, seconds: float, error: BaseException | None) -> None:
+        """Count one request that is over."""
+        provider = NO_ONE if exchange.provider is None else _label(exchange.provider)
+        model = OTHER if exchange.route is None else _label(exchange.route)
+        caller = (self._api_key(exchange), provider, model)
+        self._counter(self._requests, (*caller, _label(exchange.endpoint))).inc()
+        self._counter(self._outcomes, (outcome,)).inc()
+        self._histogram(self._duration, caller).observe(max(0.0, seconds))
+        if exchange.first_token is not None:
+            waited = max(0.0, exchange.first_token - exchange.started)
+            self._histogram(self._first_token, (provider, model)).observe(waited)
+        if exchange.usage is not None:
+            for kind, count in _token_counts(exchange.usage):
+                self._counter(self._tokens, (*caller, kind)).inc(count)
+        if outcome != "completed":
+            self._counter(self._errors, (*caller, _error_type(exchange, outcome, error))).inc()
+
+    def _api_key(self, exchange: Exchange) -> str:
+        if exchange.principal is None:
+            return NO_ONE
+        name = exchange.principal.name
+        label = self._api_keys.get(name)
+        if label is None:
+            if len(self._api_keys) >= self._max_api_keys:
+                return OTHER
+            label = self._api_keys[name] = _label(name)
+        return label
+
+    def _counter(self, parent: Counter, labels: tuple[str, ...]) -> Counter:
+        """The child for these labels; `labels()` takes a lock and checks them each time."""
+        child = self._counters.get((parent, labels))
+        if child is None:
+            child = self._counters[parent, labels] = parent.labels(*labels)
+        return child
+
+    def _histogram(self, parent: Histogram, labels: tuple[str, ...]) -> Histogram:
+        child = self._histograms.get((parent, labels))
+        if child is None:
+            child = self._histograms[parent, labels] = parent.labels(*labels)
+        return child
+
+
+def _token_counts(usage: Usage) -> list[tuple[str, int]]:
+    counts = (
+        ("input", usage.input_tokens),
+        ("output", usage.output_tokens),
+        ("cache_read", usage.cache_read_tokens),
+        ("cache_write", usage.cache_write_tokens),
+        ("reasoning", usage.reasoning_tokens),
+    )
+    return [(kind, count) for kind, count in counts if count is not None and count > 0]
+
+
+def _error_type(exchange: Exchange, outcome: Outcome, error: BaseException | None) -> str:
+    """A kind of our errors, or that the client left."""
+    if outcome == "client_disconnected":
+        return outcome
+    if exchange.failure is not None:
+        return exchange.failure.kind
+    return error.kind if isinstance(error, GatewayError) else "server_error"
+
+
+def _label(text: str) -> str:
+    """A configured name as the exposition can hold it: lone surrogates cannot be written as UTF-8."""
+    return text.encode("utf-8", "replace").decode()
