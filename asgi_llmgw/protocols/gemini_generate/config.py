@@ -1,0 +1,146 @@
+"""`generationConfig`: how the answer is made."""
+
+from __future__ import annotations
+
+from asgi_llmgw.ir import ChatRequest, MediaPart, ToolResultPart
+from asgi_llmgw.json import JSONObject, JSONValue
+from asgi_llmgw.protocols.base import Diagnostics, Profile, unsupported
+
+from .schema import gemini_schema
+from .wire import RESOLUTION, clamp_budget, effort_of_budget, thinking_budget, thinking_level
+
+_MAX_STOP: int = 5
+
+
+def encode_config(request: ChatRequest, profile: Profile, lost: Diagnostics) -> JSONObject:
+    """All of `generationConfig`; what the client did not say is not said.
+
+    Raises:
+        InvalidRequest: more stop sequences than Gemini takes.
+    """
+    config: JSONObject = {
+        **_sampling(request, lost),
+        **_format(request, profile, lost),
+    }
+    if request.candidates is not None:
+        config["candidateCount"] = request.candidates
+    if request.max_output_tokens is not None:
+        config["maxOutputTokens"] = request.max_output_tokens
+    if request.modalities:
+        config["responseModalities"] = [modality.upper() for modality in request.modalities]
+    resolution = _resolution(request, lost)
+    if resolution is not None:
+        config["mediaResolution"] = resolution
+    thinking = _thinking(request, profile, lost)
+    if thinking:
+        config["thinkingConfig"] = thinking
+    return config
+
+
+def _sampling(request: ChatRequest, lost: Diagnostics) -> JSONObject:
+    sampling = request.sampling
+    if len(sampling.stop) > _MAX_STOP:
+        raise unsupported("stop", f"Gemini takes {_MAX_STOP} stop sequences at most.")
+    if sampling.logit_bias:
+        lost.dropped("logit_bias", "Gemini has no such parameter")
+    values: dict[str, JSONValue] = {
+        "temperature": sampling.temperature,
+        "topP": sampling.top_p,
+        "topK": sampling.top_k,
+        "seed": sampling.seed,
+        "presencePenalty": sampling.presence_penalty,
+        "frequencyPenalty": sampling.frequency_penalty,
+        "stopSequences": list(sampling.stop) or None,
+        "responseLogprobs": sampling.logprobs,
+        "logprobs": (sampling.top_logprobs or None) if sampling.logprobs else None,
+    }
+    if sampling.top_logprobs and not sampling.logprobs:
+        lost.dropped("top_logprobs", "log probabilities were not asked for", info=True)
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _format(request: ChatRequest, profile: Profile, lost: Diagnostics) -> JSONObject:
+    wanted = request.response_format
+    if wanted is None or wanted.kind == "text":
+        return {}
+    config: JSONObject = {"responseMimeType": "application/json"}
+    if wanted.kind == "json_object" or wanted.schema is None:
+        return config
+    for name in ("name", "description"):
+        if getattr(wanted, name) is not None:
+            lost.dropped(f"response_format.{name}", "Gemini has no place for it", info=True)
+    if profile.json_schema:
+        config["responseJsonSchema"] = wanted.schema
+    else:
+        config["responseSchema"] = gemini_schema(wanted.schema, "response_format.schema", lost)
+    return config
+
+
+def _resolution(request: ChatRequest, lost: Diagnostics) -> str | None:
+    """One for the whole request, which every model knows: the finest that was asked for."""
+    details: set[str] = set()
+    for message in request.messages:
+        for part in message.parts:
+            inner = part.content if isinstance(part, ToolResultPart) else (part,)
+            details |= {p.detail for p in inner if isinstance(p, MediaPart) and p.detail is not None}
+    known = [detail for detail in RESOLUTION if detail in details]
+    if len(known) > 1:
+        lost.approximated("detail", "Gemini has one resolution for all media of a request; the finest is taken")
+    for detail in sorted(details - set(RESOLUTION) - {"auto"}):
+        lost.dropped("detail", f"Gemini has no resolution {detail!r}")
+    return RESOLUTION[known[-1]] if known else None
+
+
+def _thinking(request: ChatRequest, profile: Profile, lost: Diagnostics) -> JSONObject:
+    reasoning = request.reasoning
+    if reasoning is None:
+        return {}
+    if profile.thinking == "none":
+        lost.dropped("reasoning", "the model does not think")
+        return {}
+    config: JSONObject = {}
+    if profile.thinking_level:
+        level = _level(request, lost)
+        if level is not None:
+            config["thinkingLevel"] = level
+    else:
+        budget = _budget(request, lost)
+        if budget is not None:
+            config["thinkingBudget"] = budget
+    # thoughts that are not thought cannot be shown: asking for them is refused
+    if reasoning.visible is not None and config.get("thinkingBudget") != 0:
+        config["includeThoughts"] = reasoning.visible
+    return config
+
+
+def _level(request: ChatRequest, lost: Diagnostics) -> str | None:
+    reasoning = request.reasoning
+    if reasoning is None:
+        return None
+    effort = reasoning.effort
+    if effort is None:
+        if reasoning.budget_tokens is None or reasoning.budget_tokens < 0:
+            return None
+        effort = effort_of_budget(reasoning.budget_tokens)
+        lost.approximated("reasoning.budget_tokens", f"sent as the level for {effort}", info=True)
+    level, exact = thinking_level(request.model, effort)
+    if not exact:
+        lost.approximated("reasoning.effort", f"{effort} is sent as {level}")
+    return level
+
+
+def _budget(request: ChatRequest, lost: Diagnostics) -> int | None:
+    reasoning = request.reasoning
+    if reasoning is None:
+        return None
+    if reasoning.effort is not None:
+        budget, exact = thinking_budget(request.model, reasoning.effort)
+        if not exact:
+            lost.approximated("reasoning.effort", f"the model cannot stop thinking; it gets {budget} tokens")
+        return budget
+    if reasoning.budget_tokens is None:
+        return None
+    budget, exact = clamp_budget(request.model, max(reasoning.budget_tokens, -1))
+    if not exact:
+        lost.clamped("reasoning.budget_tokens", f"the model takes {budget}")
+    return budget

@@ -1,0 +1,48 @@
+"""Streams from the vendor: every event is a whole response object with what is new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from asgi_llmgw.errors import InvalidUpstreamResponse, UpstreamError
+from asgi_llmgw.ir import StreamEvent, StreamFault, cut
+from asgi_llmgw.json import JSONError, loads
+from asgi_llmgw.sse import ServerSentEvent
+
+from .response import ResponseReader
+
+
+class GeminiStreamDecoder:
+    """Frames in, events out. There is no last frame: the answer ends with the body, if it told why."""
+
+    __slots__ = ("_done", "_reader")
+
+    def __init__(self) -> None:
+        self._reader = ResponseReader()
+        self._done = False
+
+    def feed(self, frame: ServerSentEvent, /) -> Iterator[StreamEvent]:
+        """The events of one frame; a broken one is a fault, after which there is nothing more."""
+        # no Gemini server ends its streams with this, but servers that imitate it do
+        if self._done or frame.data.strip() in (b"", b"[DONE]"):
+            return
+        try:
+            value = loads(frame.data)
+            for chunk in value if isinstance(value, list) else [value]:
+                yield from self._reader.feed(chunk)
+        except JSONError:
+            self._done = True
+            yield StreamFault(InvalidUpstreamResponse("the upstream sent an event that is not JSON"))
+        except UpstreamError as error:
+            self._done = True
+            yield StreamFault(error)
+
+    def close(self) -> Iterator[StreamEvent]:
+        """The end of the body: the end of the answer if every candidate finished, a fault otherwise."""
+        if self._done:
+            return
+        self._done = True
+        if self._reader.finished:
+            yield from self._reader.close()
+        else:
+            yield cut()
