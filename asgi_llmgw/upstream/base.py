@@ -30,8 +30,11 @@ class UpstreamRequest:
 class UpstreamResponse(Protocol):
     """An answer whose head has come. Header names are in lower case."""
 
-    status: int
-    headers: Sequence[tuple[bytes, bytes]]
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]: ...
 
     def aiter_raw(self) -> AsyncIterator[bytes]:
         """The body as it arrives: never re-chunked, never decoded.

@@ -1,0 +1,267 @@
+"""The default transport: aiohttp's client, one session per event loop, made when the first call needs it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from ssl import SSLContext
+from typing import Final
+from urllib.request import getproxies, proxy_bypass
+from weakref import WeakSet
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.tracing import Trace
+from yarl import URL
+
+from asgi_llmgw._types import Headers
+from asgi_llmgw.errors import ConfigError, UpstreamError
+from asgi_llmgw.upstream.base import UpstreamRequest
+from asgi_llmgw.upstream.common import (
+    broken,
+    check_encoding,
+    outgoing_headers,
+    pool_exhausted,
+    read_all,
+    too_slow,
+    unreachable,
+    unreadable,
+)
+
+POOL_WAIT: Final = 1.0
+KEEP_ALIVE: Final = 30.0
+_MAX_HEADER: Final = 32 * 1024
+_IMPLICIT: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+_FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError)
+
+_reused: ContextVar[bool] = ContextVar("asgi_llmgw_connection_reused", default=False)
+"""Whether the call of this task got a connection that had served another one: the connector tells `open`."""
+
+
+class _Connector(aiohttp.TCPConnector):
+    """A connector that tells which connections it hands out a second time."""
+
+    def __init__(self, *, ssl: SSLContext | bool) -> None:
+        # the number of connections is bounded by the pool's slots, which bound the wait for one as well
+        super().__init__(limit=0, keepalive_timeout=KEEP_ALIVE, ssl=ssl)
+        self._seen: WeakSet[object] = WeakSet()
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.connector.Connection:
+        connection = await super().connect(req, traces, timeout)
+        protocol = connection.protocol
+        _reused.set(protocol in self._seen)
+        if protocol is not None:
+            self._seen.add(protocol)
+        return connection
+
+
+class _Pool:
+    """The connections of one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, limit: int, ssl: SSLContext | bool) -> None:
+        self.loop = loop
+        self._slots = asyncio.Semaphore(limit)
+        self.session = aiohttp.ClientSession(
+            connector=_Connector(ssl=ssl),
+            cookie_jar=aiohttp.DummyCookieJar(loop=loop),
+            auto_decompress=False,
+            raise_for_status=False,
+            trust_env=False,
+            skip_auto_headers=_IMPLICIT,
+            max_field_size=_MAX_HEADER,
+        )
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """One of the connections, waited for no longer than `POOL_WAIT`."""
+        if self._slots.locked():
+            try:
+                async with asyncio.timeout(POOL_WAIT):
+                    await self._slots.acquire()
+            except TimeoutError:
+                raise pool_exhausted() from None
+        else:
+            await self._slots.acquire()
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    async def aclose(self) -> None:
+        """Close the connections, from whichever loop this is called."""
+        if self.loop is asyncio.get_running_loop():
+            await self.session.close()
+        elif self.loop.is_running():
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.session.close(), self.loop))
+        else:
+            self.forget()
+
+    def forget(self) -> None:
+        """Let go of connections whose loop has ended: nothing can be awaited there any more."""
+        connector = self.session.connector
+        self.session.detach()
+        if connector is not None:
+            connector.close()
+
+
+class AiohttpResponse:
+    """An answer whose head has come."""
+
+    __slots__ = ("_response", "headers", "status")
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+        self.headers: Headers = tuple((name.lower(), value) for name, value in response.raw_headers)
+
+    async def aiter_raw(self) -> AsyncIterator[bytes]:
+        """The body as it arrives."""
+        try:
+            async for chunk in self._response.content.iter_any():
+                yield chunk
+        except _FAILURES as exc:
+            raise _error_in_body(exc) from exc
+
+    async def aread(self, *, limit: int) -> bytes:
+        """The whole body, at most `limit` bytes."""
+        return await read_all(self.aiter_raw(), self.headers, limit=limit)
+
+    def close(self) -> None:
+        """Give the connection up at once, unless the body was read to its end and it went back to the pool."""
+        connection = self._response.connection
+        if connection is not None and connection.transport is not None:
+            # close() would first send what is left of the request
+            connection.transport.abort()
+        self._response.close()
+
+
+class AiohttpUpstream:
+    """Calls over HTTP/1.1 with keep-alive.
+
+    Args:
+        limit: the most calls under way at once, per event loop; one more waits a second and is then refused.
+        trust_env: use the proxies that the environment names.
+        ssl: a context for private certificate authorities; certificates are verified either way.
+
+    Raises:
+        ConfigError: `limit` is not positive.
+    """
+
+    def __init__(self, *, limit: int = 200, trust_env: bool = False, ssl: SSLContext | None = None) -> None:
+        if limit < 1:
+            raise ConfigError(f"limit must be positive, got {limit}")
+        self._limit = limit
+        self._trust_env = trust_env
+        self._ssl: SSLContext | bool = ssl if ssl is not None else True
+        self._pools: dict[asyncio.AbstractEventLoop, _Pool] = {}
+
+    @asynccontextmanager
+    async def open(self, request: UpstreamRequest, /) -> AsyncIterator[AiohttpResponse]:
+        """Make the call; entering waits for the head of the answer, leaving closes or reuses the connection."""
+        pool = self._pool()
+        async with pool.slot():
+            response = AiohttpResponse(await self._call(pool, request))
+            try:
+                check_encoding(response.status, response.headers)
+                yield response
+            finally:
+                response.close()
+
+    async def aclose(self) -> None:
+        """Close every pooled connection of every loop. Calling it twice is harmless."""
+        while self._pools:
+            _, pool = self._pools.popitem()
+            await pool.aclose()
+
+    def _pool(self) -> _Pool:
+        loop = asyncio.get_running_loop()
+        pool = self._pools.get(loop)
+        if pool is None:
+            for ended in [known for known in self._pools if known.is_closed()]:
+                self._pools.pop(ended).forget()
+            pool = self._pools[loop] = _Pool(loop, limit=self._limit, ssl=self._ssl)
+        return pool
+
+    async def _call(self, pool: _Pool, request: UpstreamRequest) -> aiohttp.ClientResponse:
+        """The answer's head. A call that met a connection the vendor was just closing is made once more."""
+        try:
+            return await self._attempt(pool, request)
+        except _FAILURES as exc:
+            if not (_reused.get() and _nothing_came(exc)):
+                raise _error_before_head(exc) from exc
+        try:
+            return await self._attempt(pool, request)
+        except _FAILURES as exc:
+            raise _error_before_head(exc) from exc
+
+    async def _attempt(self, pool: _Pool, request: UpstreamRequest) -> aiohttp.ClientResponse:
+        _reused.set(False)
+        timeouts = request.timeouts
+        response = await pool.session.request(
+            request.method,
+            URL(request.url, encoded=True),
+            headers=outgoing_headers(request.headers),
+            data=request.body or None,
+            allow_redirects=False,
+            proxy=_environment_proxy(request.url) if self._trust_env else None,
+            timeout=aiohttp.ClientTimeout(
+                total=timeouts.total,
+                connect=timeouts.connect,
+                sock_read=timeouts.first_byte if request.stream else timeouts.first_byte_whole,
+            ),
+        )
+        protocol = response.connection.protocol if response.connection is not None else None
+        if protocol is not None:
+            # from here on it is the silence between two chunks that counts
+            protocol.read_timeout = timeouts.idle
+            protocol.start_timeout()
+        return response
+
+
+def _environment_proxy(url: str) -> str | None:
+    """The proxy that the environment names for this address.
+
+    aiohttp's own `trust_env` would also send the passwords it finds in a `.netrc`.
+    """
+    address = URL(url, encoded=True)
+    if address.host is None or proxy_bypass(address.host):
+        return None
+    return getproxies().get(address.scheme)
+
+
+def _nothing_came(exc: BaseException) -> bool:
+    """Whether the vendor closed the connection without a byte of an answer.
+
+    aiohttp keeps the partly read head in the error's `message`. A reset leaves no such trace, but is what a balancer
+    sends when it has forgotten an idle connection.
+    """
+    if isinstance(exc, aiohttp.ServerDisconnectedError):
+        return isinstance(exc.message, str)
+    if isinstance(exc, aiohttp.ClientConnectorError):
+        return False
+    return isinstance(exc, ConnectionError) or (
+        isinstance(exc, OSError) and exc.errno in (errno.ECONNRESET, errno.EPIPE)
+    )
+
+
+def _error_before_head(exc: BaseException) -> UpstreamError:
+    match exc:
+        case TimeoutError():
+            return too_slow()
+        case aiohttp.ClientResponseError() | HttpProcessingError():
+            return unreadable()
+        case aiohttp.ClientConnectorError():
+            return unreachable()
+        case aiohttp.ClientConnectionError() | ConnectionError():
+            return broken()
+        case _:
+            return unreachable()
+
+
+def _error_in_body(exc: BaseException) -> UpstreamError:
+    return too_slow() if isinstance(exc, TimeoutError) else broken()
