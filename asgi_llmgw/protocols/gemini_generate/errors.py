@@ -17,6 +17,7 @@ from .wire import CODE_OF_STATUS, CREDENTIAL_REASONS, FAILURE, STATUS_NAME
 _TYPES: Final = "type.googleapis.com/google.rpc."
 _TOO_LONG: Final = re.compile(r"token count .*exceeds the maximum|exceeds the maximum number of tokens", re.DOTALL)
 _SECONDS: Final = re.compile(r"\d{1,9}(?:\.\d{1,9})?")
+_PROJECT: Final = re.compile(r"(?<=\bprojects/)[^/\s`'\"]+|(?<=\bproject_number:)\d+|(?<=\bproject )\d+", re.IGNORECASE)
 _OUR_FAULT: Final = "The upstream refused the gateway's credentials."
 
 
@@ -37,7 +38,7 @@ def error_of(status: int, error: JSONObject) -> UpstreamError:
     if status < 400:
         status = as_int(error.get("code")) or CODE_OF_STATUS.get(name, 500)
     failure, kind = _classify(status, name, error)
-    message = scrub(as_str(error.get("message")) or "") or f"The upstream answered with status {status}."
+    message = _PROJECT.sub("[redacted]", scrub(as_str(error.get("message")) or "")) or f"The upstream answered with status {status}."
     if failure == "credential":
         message = _OUR_FAULT
     return UpstreamError(
