@@ -22,12 +22,14 @@ class Route:
         name: the name or glob clients ask for; also the metric label.
         targets: where it may go, in order; a target model of `*` passes the client's name on.
         on_loss: what becomes of a request the target cannot express whole.
+        strip: a prefix of the client's name that is not passed on (`openai/` of `openai/gpt-4o`).
     """
 
     name: str
     targets: tuple[Target, ...]
     strategy: Strategy = "fallback"
     on_loss: OnLoss = "warn"
+    strip: str = ""
 
     @property
     def is_glob(self) -> bool:
@@ -35,8 +37,9 @@ class Route:
 
     def targets_for(self, model: str) -> tuple[Target, ...]:
         """The targets with the client's model name filled in where they pass it on."""
+        passed_on = model.removeprefix(self.strip)
         return tuple(
-            Target(target.provider, model, target.weight) if target.model == ANY_MODEL else target
+            Target(target.provider, passed_on, target.weight) if target.model == ANY_MODEL else target
             for target in self.targets
         )
 

@@ -1,0 +1,142 @@
+"""What no single value shows: whether the parts of a configuration fit together."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Collection, Mapping
+from typing import Final, TypeAlias
+
+from asgi_llmgw.config.models import KeySettings, ModelSettings, ProviderSettings, RoutingSettings, ServerSettings
+from asgi_llmgw.config.problems import Problems, did_you_mean
+from asgi_llmgw.config.resolve import catalog_entry, destination
+from asgi_llmgw.providers.catalog import CATALOG
+
+Providers: TypeAlias = Mapping[str, ProviderSettings]
+Models: TypeAlias = Mapping[str, ModelSettings]
+
+_PROVIDER_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
+_MODEL_NAME: Final = re.compile(r"[^\x00-\x20\x7f]{1,256}\Z")
+
+
+def find_problems(
+    problems: Problems,
+    *,
+    server: ServerSettings,
+    routing: RoutingSettings,
+    keys: Mapping[int, KeySettings],
+    providers: Providers,
+    models: Models,
+    broken: Collection[tuple[str, str]] = (),
+    open_to_all: bool | None = None,
+) -> None:
+    """Note everything that does not fit.
+
+    Args:
+        keys: the client keys by their place in the list.
+        broken: (section, name) of entries that are already known to be wrong; what points at them is not.
+        open_to_all: there is no client key; None takes it from `keys`.
+    """
+    _check_keys(problems, keys)
+    if (not keys if open_to_all is None else open_to_all) and not is_loopback(server.host):
+        problems.add(
+            ("server", "host"),
+            "without [[keys]] everybody who reaches this address could use your vendors' keys: "
+            'add a key (name = "team-a", key = "env:NAME"), or listen on 127.0.0.1',
+        )
+    for name, provider in providers.items():
+        _check_provider(problems, name, provider)
+    names = {*providers, *(name for section, name in broken if section == "providers")}
+    for name, model in models.items():
+        if not _MODEL_NAME.match(name):
+            problems.add(("models", name), "a model's name has 1 to 256 characters and no spaces")
+        for number, target in enumerate(model.targets):
+            if target.provider not in names:
+                problems.add(("models", name, "targets", number), _unknown_provider(target.provider, names))
+    if not broken:
+        _check_aliases(problems, routing, providers, models)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on is reachable from this machine alone."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _check_keys(problems: Problems, keys: Mapping[int, KeySettings]) -> None:
+    names: dict[str, int] = {}
+    digests: dict[str, int] = {}
+    for number, key in keys.items():
+        first = names.setdefault(key.name, number)
+        if first != number:
+            problems.add(("keys", number, "name"), f'"{key.name}" is the name of keys[{first}] too: give it its own')
+        first = digests.setdefault(key.digest, number)
+        if first != number:
+            problems.add(
+                ("keys", number, "key"), f"is the same secret as that of keys[{first}]: give each client its own"
+            )
+
+
+def _check_provider(problems: Problems, name: str, settings: ProviderSettings) -> None:
+    path = ("providers", name)
+    if not _PROVIDER_NAME.match(name):
+        problems.add(path, "a provider's name has letters, digits, '.', '_' and '-' only, 64 at most")
+    if settings.kind is not None and settings.kind not in CATALOG:
+        known = ", ".join(sorted(CATALOG))
+        hint = did_you_mean(settings.kind, CATALOG) or f"; known are {known}"
+        problems.add((*path, "kind"), f'"{settings.kind}" is not in the catalog{hint}')
+        return
+    row = catalog_entry(name, settings)
+    if row is None and (settings.protocol is None or settings.base_url is None):
+        missing = " and ".join(key for key in ("protocol", "base_url") if getattr(settings, key) is None)
+        problems.add(
+            path,
+            f"is not in the catalog and has no {missing}: write "
+            f'protocol = "openai_chat" and base_url = "https://…", or kind = "…"{did_you_mean(name, CATALOG)}',
+        )
+        return
+    needs_key = settings.auth != "none" if settings.auth else row is not None and row.auth != "none"
+    if needs_key and not settings.secrets and (settings.auth is not None or settings.base_url is None):
+        usual = f"set {row.key_variables[0]}, or " if row and row.key_variables and settings.auth is None else ""
+        problems.add((*path, "api_key"), f'is missing: {usual}write api_key = "env:NAME"')
+
+
+def _unknown_provider(name: str, known: Collection[str]) -> str:
+    hint = did_you_mean(name, known)
+    row = CATALOG.get(name)
+    if not hint and row is not None and row.key_variables:
+        hint = f": write [providers.{name}] and set {row.key_variables[0]}"
+    return f'there is no provider "{name}"{hint or f"; write [providers.{name}] first"}'
+
+
+def _check_aliases(problems: Problems, routing: RoutingSettings, providers: Providers, models: Models) -> None:
+    looping = _loops(models)
+    for name, model in models.items():
+        if model.alias is None:
+            continue
+        if name in looping:
+            problems.add(("models", name, "alias"), f'leads back to "{name}": point it at a model with targets')
+        elif model.alias not in models and destination(model.alias, providers, models) is None:
+            hint = did_you_mean(model.alias, models)
+            problems.add(("models", name, "alias"), f'there is no model "{model.alias}"{hint}')
+    default = routing.default
+    if default is not None and default not in looping and destination(default, providers, models) is None:
+        problems.add(("routing", "default"), f'there is no model "{default}"{did_you_mean(default, models)}')
+
+
+def _loops(models: Models) -> set[str]:
+    """The names whose aliases never arrive; each is walked once, however long the chains are."""
+    settled: set[str] = set()
+    looping: set[str] = set()
+    for start in models:
+        walked: dict[str, None] = {}
+        name: str | None = start
+        while name is not None and name in models and name not in settled and name not in walked:
+            walked[name] = None
+            name = models[name].alias
+        if name is not None and (name in walked or name in looping):
+            looping |= walked.keys()
+        settled |= walked.keys()
+    return looping

@@ -1,0 +1,152 @@
+"""From settings to what the gateway is built from: providers and routes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from asgi_llmgw.config.models import ModelSettings, ProfileSettings, ProviderSettings, RoutingSettings
+from asgi_llmgw.exchange import Target
+from asgi_llmgw.ir import Protocol
+from asgi_llmgw.protocols.base import Profile
+from asgi_llmgw.providers.base import AuthStyle, Provider
+from asgi_llmgw.providers.catalog import CATALOG, CatalogEntry
+from asgi_llmgw.routing.routes import ANY_MODEL, Route, RouteTable
+from asgi_llmgw.timeouts import Timeouts
+
+DEMO: Final = "demo"
+"""The provider inside the gateway that makes its answers up."""
+
+_INVENTOR: Final[Mapping[Protocol, str]] = {
+    "openai_chat": "openai",
+    "openai_responses": "openai",
+    "anthropic_messages": "anthropic",
+    "gemini_generate": "gemini",
+}
+"""Whose way of sending keys and headers a server imitates when it speaks a protocol."""
+
+
+def catalog_entry(name: str, settings: ProviderSettings) -> CatalogEntry | None:
+    """The catalog's row for a provider, None if everything is spelled out."""
+    return CATALOG.get(settings.kind or name)
+
+
+def build_provider(name: str, settings: ProviderSettings) -> Provider:
+    """The vendor that these settings describe; they were checked before."""
+    row = catalog_entry(name, settings)
+    protocols = settings.protocol or (row.protocols if row else ())
+    pattern = row or CATALOG[_INVENTOR[protocols[0]]]
+    headers = dict(pattern.headers)
+    headers |= {key.encode(): value.reveal().encode() for key, value in settings.headers.items()}
+    secrets = tuple(secret.reveal() for secret in settings.secrets)
+    return Provider(
+        name=name,
+        base_url=settings.base_url or (row.base_url if row else ""),
+        protocols=protocols,
+        auth=_auth(settings, pattern),
+        api_keys=secrets,
+        headers=tuple(headers.items()),
+        forward_headers=pattern.forward_headers,
+        profile=_profile(row.profile if row else Profile(), settings.profile),
+        profiles=tuple((glob, _profile(facts, settings.profile)) for glob, facts in (row.profiles if row else ())),
+        timeouts=Timeouts(**settings.timeouts.model_dump()),
+        on_disconnect=settings.on_disconnect,
+    )
+
+
+def _auth(settings: ProviderSettings, pattern: CatalogEntry) -> AuthStyle:
+    """A server at an address of the operator's own may do without a key."""
+    if settings.auth is not None:
+        return settings.auth
+    return pattern.auth if settings.secrets else "none"
+
+
+def _profile(facts: Profile, settings: ProfileSettings) -> Profile:
+    return msgspec.structs.replace(facts, **settings.model_dump(exclude_none=True))
+
+
+def build_routes(
+    routing: RoutingSettings, providers: Mapping[str, ProviderSettings], models: Mapping[str, ModelSettings]
+) -> RouteTable:
+    """All routes: the configured models, then what providers pass through by name."""
+    direct = _direct_routes(providers, models)
+    found = dict(direct)
+    for name, settings in models.items():
+        if settings.alias is not None:
+            targets = follow(name, models, direct)
+            if targets is not None:
+                found[name] = Route(name, targets.targets, on_loss=settings.on_loss or targets.on_loss)
+    ordered = [found[name] for name in (*models, *(name for name in found if name not in models)) if name in found]
+    return RouteTable(ordered, default=_default(routing, providers, models, direct))
+
+
+def destination(
+    name: str, providers: Mapping[str, ProviderSettings], models: Mapping[str, ModelSettings]
+) -> Route | None:
+    """Where a name leads in the end, None if it leads nowhere."""
+    return follow(name, models, _direct_routes(providers, models))
+
+
+def follow(name: str, models: Mapping[str, ModelSettings], direct: Mapping[str, Route]) -> Route | None:
+    """Follow aliases from a name to the route with targets; None for a loop and for a name nobody knows."""
+    seen: set[str] = set()
+    while name not in seen:
+        seen.add(name)
+        alias = models[name].alias if name in models else None
+        if alias is not None:
+            name = alias
+        elif name in direct:
+            return direct[name]
+        else:
+            route = RouteTable(direct.values()).match(name)
+            return route and Route(name, route.targets_for(name), on_loss=route.on_loss)
+    return None
+
+
+def _direct_routes(providers: Mapping[str, ProviderSettings], models: Mapping[str, ModelSettings]) -> dict[str, Route]:
+    """Every route that has targets of its own, by name."""
+    found = {
+        name: Route(
+            name,
+            tuple(Target(target.provider, target.model) for target in settings.targets),
+            on_loss=settings.on_loss or "warn",
+        )
+        for name, settings in models.items()
+        if settings.alias is None
+    }
+    passed: dict[str, list[Target]] = {}
+    for provider, settings in providers.items():
+        for name in settings.models or ():
+            if name not in models:
+                passed.setdefault(name, []).append(Target(provider, ANY_MODEL))
+    found |= {name: Route(name, tuple(targets)) for name, targets in passed.items()}
+    if not models and all(settings.models is None for settings in providers.values()):
+        for route in _everything(providers):
+            found.setdefault(route.name, route)
+    return found
+
+
+def _everything(providers: Mapping[str, ProviderSettings]) -> Iterator[Route]:
+    """Where no model is named at all: what the catalog knows of each provider, and all it has as `provider/model`."""
+    for name, settings in providers.items():
+        row = catalog_entry(name, settings)
+        for glob in row.model_globs if row else ():
+            yield Route(glob, (Target(name, ANY_MODEL),))
+        yield Route(f"{name}/*", (Target(name, ANY_MODEL),), strip=f"{name}/")
+
+
+def _default(
+    routing: RoutingSettings,
+    providers: Mapping[str, ProviderSettings],
+    models: Mapping[str, ModelSettings],
+    direct: Mapping[str, Route],
+) -> Route | None:
+    if routing.default is not None:
+        route = follow(routing.default, models, direct)
+        return route and Route(routing.default, route.targets, on_loss=route.on_loss)
+    if list(providers) == [DEMO] and not models:
+        # whatever name a client insists on: the first command works on a fresh machine
+        return Route(DEMO, (Target(DEMO, ANY_MODEL),))
+    return None
