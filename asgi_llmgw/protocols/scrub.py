@@ -1,4 +1,4 @@
-"""Takes out of a vendor's message what must not leave the house: keys and account ids."""
+"""Vendors' error texts, made fit for clients: vendors quote keys and name organisations in them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,28 @@ import re
 from typing import Final
 
 MAX_MESSAGE: Final = 2_000
+_CUT: Final = " …"
+
 _SECRETS: Final = re.compile(
-    r"\b(?:sk|pk|rk|gsk|xai|fw|csk|pplx|sess)[-_][A-Za-z0-9_*.-]{6,}"  # API keys, masked ones included
-    r"|\bAIza[0-9A-Za-z_-]{10,}"  # Google API keys
-    r"|\bBearer\s+[A-Za-z0-9._~+/=-]{8,}"
-    r"|\b(?:org|proj|user|acct)[-_][A-Za-z0-9]{8,}"  # account ids
-    r"|\bprojects?/[A-Za-z0-9_-]{4,}"
+    r"""
+      \b(?:sk|pk|rk|gsk|xai|pplx|fw|nvapi|hf|r8|csk|key)[-_][A-Za-z0-9_*.\-]{6,}   # keys with their maker's prefix
+    | \bsess-[A-Za-z0-9]{8,}
+    | \bAIza[A-Za-z0-9_\-*]{8,}                                      # Google
+    | \bya29\.[A-Za-z0-9_\-.]+                                       # Google's OAuth tokens
+    | \b(?:AKIA|ASIA)[A-Z0-9]{8,}                                    # AWS
+    | \beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]+(?:\.[A-Za-z0-9_\-]+)? # JSON web tokens
+    | \b(?:org|proj|user|acct)[-_][A-Za-z0-9]{6,}                    # accounts, projects
+    | (?<=[?&]key=)[^\s&"'<>]+
+    | (?<=Bearer\ )[^\s"',;]+
+    | (?<=api\ key\ provided:\ )(?!\[redacted\])[^\s"']+?(?=[.,;]?(?:\s|$))
+    """,
+    re.VERBOSE | re.IGNORECASE,
 )
 
 
 def scrub(text: str) -> str:
-    """The message without secrets, at most `MAX_MESSAGE` characters of it."""
-    return _SECRETS.sub("[redacted]", text)[:MAX_MESSAGE]
+    """The text without keys, tokens and account names, at most `MAX_MESSAGE` characters long; request ids stay."""
+    clean = _SECRETS.sub("[redacted]", text[: 2 * MAX_MESSAGE])
+    if len(clean) > MAX_MESSAGE:
+        return clean[: MAX_MESSAGE - len(_CUT)] + _CUT
+    return clean

@@ -1,0 +1,256 @@
+"""A Chat Completions request, read into a `ChatRequest`."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from asgi_llmgw.errors import InvalidRequest
+from asgi_llmgw.ir import (
+    AnyTool,
+    ChatRequest,
+    CustomTool,
+    Extension,
+    Message,
+    Reasoning,
+    ResponseFormat,
+    Sampling,
+    ServerTool,
+    Tool,
+    ToolChoice,
+)
+from asgi_llmgw.json import repeated_member
+from asgi_llmgw.protocols.base import parse_request
+
+from .fields import Fields, invalid, missing, wrong_type
+from .message_decoder import MessageDecoder, cache_mark
+from .wire import EFFORTS, NAME, REQUEST_FIELDS, extension_loss
+
+_MODES: Final[dict[str, Literal["auto", "none", "required"]]] = {
+    "auto": "auto",
+    "none": "none",
+    "required": "required",
+    "any": "required",  # as Mistral calls it
+}
+
+
+def check_repeated(body: bytes) -> None:
+    """Refuse a body whose readers could differ in what it asks for.
+
+    Raises:
+        InvalidRequest: a decisive member stands twice.
+    """
+    name = repeated_member(body, ("model", "stream", "max_tokens", "max_completion_tokens"))
+    if name is not None:
+        raise invalid(name, f"The parameter '{name}' is given twice.", "repeated_parameter")
+
+
+def decode_request(body: bytes) -> ChatRequest:
+    """The request a client sent.
+
+    Raises:
+        InvalidRequest: it cannot be read.
+    """
+    check_repeated(body)
+    fields = Fields(parse_request(body))
+    model = fields.required_text("model")
+    messages, kept = _messages(fields)
+    stream = fields.flag("stream") or False
+    options = fields.object("stream_options")
+    tools = _tools(fields)
+    return ChatRequest(
+        model=model,
+        messages=messages,
+        stream=stream,
+        include_usage=(options.flag("include_usage") or False if options is not None else False) if stream else None,
+        max_output_tokens=_max_output_tokens(fields),
+        candidates=fields.integer("n", minimum=1),
+        sampling=_sampling(fields),
+        tools=tools,
+        tool_choice=_tool_choice(fields, tools),
+        parallel_tool_calls=fields.flag("parallel_tool_calls"),
+        response_format=_response_format(fields),
+        reasoning=_reasoning(fields),
+        verbosity=fields.text("verbosity"),
+        service_tier=fields.text("service_tier"),
+        end_user=fields.text("safety_identifier") or fields.text("user"),
+        metadata=fields.raw_object("metadata"),
+        prompt_cache_key=fields.text("prompt_cache_key"),
+        cache=cache_mark(fields),
+        modalities=fields.texts("modalities"),
+        legacy_functions=fields.has("functions"),
+        extensions=(*_extensions(fields, options), *kept),
+    )
+
+
+def _messages(fields: Fields) -> tuple[tuple[Message, ...], list[Extension]]:
+    if not fields.has("messages"):
+        raise missing("messages")
+    if not fields.array("messages"):
+        raise InvalidRequest(
+            "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead.",
+            param="messages",
+            code="empty_array",
+        )
+    decoder = MessageDecoder()
+    return tuple(decoder.decode(message) for message in fields.objects("messages")), decoder.extensions
+
+
+def _max_output_tokens(fields: Fields) -> int | None:
+    current = fields.integer("max_completion_tokens", minimum=1)
+    older = fields.integer("max_tokens", minimum=1)
+    if current is not None and older is not None and current != older:
+        raise invalid("max_tokens", "'max_tokens' and 'max_completion_tokens' differ: give one of them.")
+    return older if current is None else current
+
+
+def _sampling(fields: Fields) -> Sampling:
+    stop = fields.data.get("stop")
+    if stop is not None and not isinstance(stop, (str, list)):
+        raise wrong_type("stop", "a string or an array of strings", stop)
+    return Sampling(
+        temperature=fields.number("temperature"),
+        top_p=fields.number("top_p"),
+        top_k=fields.integer("top_k"),
+        seed=fields.integer("seed"),
+        presence_penalty=fields.number("presence_penalty"),
+        frequency_penalty=fields.number("frequency_penalty"),
+        stop=(stop,) if isinstance(stop, str) else fields.texts("stop"),
+        logit_bias=fields.raw_object("logit_bias"),
+        logprobs=fields.flag("logprobs"),
+        top_logprobs=fields.integer("top_logprobs", minimum=0),
+    )
+
+
+def _tools(fields: Fields) -> tuple[AnyTool, ...]:
+    tools: list[AnyTool] = [_tool(tool) for tool in fields.objects("tools")]
+    for function in fields.objects("functions"):
+        name = function.required_text("name")
+        tools.append(Tool(name, function.text("description"), function.raw_object("parameters")))
+    return tuple(tools)
+
+
+def _tool(tool: Fields) -> AnyTool:
+    kind = tool.required_text("type")
+    if kind == "function":
+        function = tool.required_object("function")
+        return Tool(
+            function.required_text("name"),
+            function.text("description"),
+            function.raw_object("parameters"),
+            function.flag("strict"),
+            cache_mark(tool) or cache_mark(function),
+        )
+    if kind == "custom":
+        custom = tool.required_object("custom")
+        return CustomTool(custom.required_text("name"), custom.text("description"), custom.raw_object("format"))
+    return ServerTool(NAME, kind, tool.data)
+
+
+def _tool_choice(fields: Fields, tools: tuple[AnyTool, ...]) -> ToolChoice | None:
+    key = "tool_choice" if fields.has("tool_choice") else "function_call"
+    value = fields.data.get(key)
+    if value is None:
+        return None
+    if isinstance(value, str):
+        if value not in _MODES:
+            raise invalid(key, f"Invalid value: '{value}'. Supported values are: 'none', 'auto' and 'required'.")
+        return ToolChoice(_MODES[value])
+    choice = _named_choice(key, Fields.of(value, key))
+    offered = {tool.name for tool in tools if not isinstance(tool, ServerTool)}
+    unknown = next((name for name in choice.names if name not in offered), None)
+    if offered and unknown is not None:
+        raise invalid(key, f"Tool choice '{unknown}' not found in 'tools' parameter.")
+    return choice
+
+
+def _named_choice(key: str, choice: Fields) -> ToolChoice:
+    if key == "function_call":
+        return ToolChoice("required", (choice.required_text("name"),))
+    kind = choice.required_text("type")
+    if kind in ("function", "custom"):
+        return ToolChoice("required", (_tool_name(choice, kind),))
+    if kind == "allowed_tools":
+        allowed = choice.required_object("allowed_tools")
+        mode = allowed.text("mode") or "auto"
+        if mode not in ("auto", "required"):
+            raise invalid(allowed.at("mode"), f"Invalid value: '{mode}'. Supported values are: 'auto', 'required'.")
+        names = tuple(_tool_name(tool, tool.required_text("type")) for tool in allowed.objects("tools"))
+        return ToolChoice(_MODES[mode], names)
+    raise invalid(
+        choice.at("type"),
+        f"Invalid value: '{kind}'. Supported values are: 'function', 'custom' and 'allowed_tools'.",
+    )
+
+
+def _tool_name(choice: Fields, kind: str) -> str:
+    """The name stands in an object named after the kind, with some clients beside it."""
+    inner = choice.object(kind)
+    return (inner or choice).required_text("name")
+
+
+def _response_format(fields: Fields) -> ResponseFormat | None:
+    form = fields.object("response_format")
+    if form is None:
+        return None
+    kind = form.required_text("type")
+    if kind == "text":
+        return ResponseFormat("text")
+    if kind == "json_object":
+        return ResponseFormat("json_object")
+    if kind != "json_schema":
+        raise invalid(
+            form.at("type"),
+            f"Invalid value: '{kind}'. Supported values are: 'json_object', 'json_schema' and 'text'.",
+        )
+    schema = form.required_object("json_schema")
+    return ResponseFormat(
+        "json_schema",
+        schema=schema.raw_object("schema"),
+        name=schema.text("name"),
+        description=schema.text("description"),
+        strict=schema.flag("strict"),
+    )
+
+
+def _reasoning(fields: Fields) -> Reasoning | None:
+    """OpenAI's `reasoning_effort`, OpenRouter's `reasoning`, or `thinking` as DeepSeek, Z.ai and LiteLLM have it."""
+    effort = fields.text("reasoning_effort")
+    path = "reasoning_effort"
+    budget: int | None = None
+    visible = fields.flag("include_reasoning")
+    nested = fields.object("reasoning")
+    if nested is not None:
+        if effort is None:
+            effort, path = nested.text("effort"), nested.at("effort")
+        budget = nested.integer("max_tokens", minimum=0)
+        hidden = nested.flag("exclude")
+        visible = visible if hidden is None else not hidden
+        if nested.flag("enabled") is False and effort is None:
+            effort = "none"
+    thinking = fields.object("thinking")
+    if thinking is not None:
+        if thinking.text("type") == "disabled" and effort is None:
+            effort = "none"
+        budget = thinking.integer("budget_tokens", minimum=0) if budget is None else budget
+    if effort is not None and effort not in EFFORTS:
+        raise invalid(path, f"Invalid value: '{effort}'. Supported values are: {', '.join(map(repr, EFFORTS))}.")
+    if effort is None and budget is None and visible is None:
+        return None
+    return Reasoning(EFFORTS[effort] if effort is not None else None, budget if effort is None else None, visible)
+
+
+def _extensions(fields: Fields, options: Fields | None) -> list[Extension]:
+    kept = [
+        Extension(NAME, key, value, extension_loss(key, value))
+        for key, value in fields.data.items()
+        if key not in REQUEST_FIELDS and value is not None
+    ]
+    if fields.has("safety_identifier") and fields.has("user"):
+        kept.append(Extension(NAME, "user", fields.text("user"), "info"))
+    if options is not None:
+        kept += [
+            Extension(NAME, options.at(key), value, "info")
+            for key, value in options.data.items()
+            if key != "include_usage" and value is not None
+        ]
+    return kept
