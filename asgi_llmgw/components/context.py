@@ -180,6 +180,8 @@ class _WatchedSend:
 
     def outcome(self, *, cancelled: bool) -> Outcome:
         """How it ended, if nobody below said so. Servers cancel requests whose client has gone."""
+        if isinstance(self._exchange.failure, UpstreamError):
+            return "upstream_error"
         if self.finished:
             return "completed" if (self._exchange.status or 500) < 400 else "rejected"
         return "client_disconnected" if cancelled else "rejected"

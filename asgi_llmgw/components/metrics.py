@@ -13,7 +13,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from asgi_llmgw._types import ASGIApp, Message, Receive, Scope, Send
-from asgi_llmgw.errors import ConfigError, GatewayError, RequestError
+from asgi_llmgw.errors import ConfigError, GatewayError, RequestError, UpstreamError
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Operation, Outcome
 from asgi_llmgw.ir import Usage
 from asgi_llmgw.render import NO_STORE, send_document, send_error
@@ -77,7 +77,7 @@ class MetricsMiddleware:
         finally:
             watched.close()
             if exchange.operation in COUNTED:
-                outcome = exchange.outcome or watched.outcome(error)
+                outcome = exchange.outcome or watched.outcome(exchange.failure or error)
                 self._metrics.record(exchange, outcome, self._clock() - exchange.started, error)
 
 
@@ -144,6 +144,8 @@ class _WatchedSend:
 
     def outcome(self, error: BaseException | None) -> Outcome:
         """How it ended, if no component said so."""
+        if isinstance(error, UpstreamError):
+            return "upstream_error"
         if self._finished:
             return "completed" if self._status < 400 else "rejected"
         return "rejected" if isinstance(error, Exception) else "client_disconnected"

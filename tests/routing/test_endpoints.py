@@ -1,0 +1,145 @@
+"""The endpoint table."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asgi_llmgw.routing.endpoints import (
+    ENDPOINTS,
+    Endpoint,
+    EndpointRow,
+    MethodNotAllowed,
+    match_endpoint,
+    models_dialect,
+)
+
+
+@pytest.mark.parametrize("row", ENDPOINTS, ids=lambda row: row.template)
+def test_every_row_is_found_at_its_own_template(row: EndpointRow) -> None:
+    found = match_endpoint(row.methods[0], row.template, ())
+    assert isinstance(found, Endpoint)
+    assert (found.operation, found.template) == (row.operation, row.template)
+
+
+@pytest.mark.parametrize("path", ["/chat/completions", "/v1/chat/completions", "/v1/v1/chat/completions"])
+def test_the_version_may_be_missing_or_doubled(path: str) -> None:
+    found = match_endpoint("POST", path, ())
+    assert found == Endpoint("chat", "/v1/chat/completions", "openai_chat")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "*",
+        "/v1",
+        "/v1/",
+        "/v1/v1",
+        "/v1/v1/v1/chat/completions",
+        "//v1/chat/completions",
+        "//v1//chat/completions",
+        "/v1//chat/completions",
+        "/v1/chat/completions/",
+        "/V1/chat/completions",
+        "/v1/Chat/Completions",
+        "/v1beta/chat/completions",
+        "/gwx/v1/chat/completions",
+        "http://evil/v1/models",
+        "/v1/chat/completions;x=1",
+        "/v1/chat\\completions",
+        "/v1/chat/completions\0",
+        "/v1/./chat/completions",
+        "/v1/x/../chat/completions",
+        "/v1/%63hat/completions",
+        "/v1/health",
+        "/v1/metrics",
+        "/health/",
+        "/metrics/x",
+        "/admin",
+        "/api/create",
+        "/\udcff",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+def test_nothing_is_served_beside_the_table(method: str, path: str) -> None:
+    """F014, F069, F073, F076, F077, F079, F082"""
+    assert match_endpoint(method, path, ()) is None
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "meta/llama-3:free", "ft:gpt-4o:org::id", "@cf/meta/llama", "Модель 7"])
+@pytest.mark.parametrize("prefix", ["/v1/models/", "/models/", "/v1/v1/models/"])
+def test_a_models_name_may_have_slashes_and_colons(prefix: str, model: str) -> None:
+    """F071"""
+    found = match_endpoint("GET", prefix + model, ())
+    assert isinstance(found, Endpoint)
+    assert found.operation == "model"
+    assert found.model == model
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "",
+        "/",
+        "a/",
+        "a//b",
+        "../../x:generateContent",
+        "a/../b",
+        ".",
+        "..%2f..%2f",
+        "%2e%2e",
+        "%252e",
+        "a\\b",
+        "gemini?alt=json&key=evil",
+        "x#y",
+        "x\r\nY",
+        "x%0d%0aY",
+        "a\0",
+        "a\u2028b",
+        "a\x1b[31m",
+        "a" * 65_536,
+        "\udcff",
+    ],
+)
+def test_what_would_change_the_meaning_of_a_url_is_no_models_name(model: str) -> None:
+    """F069, F070, F082"""
+    assert match_endpoint("GET", "/v1/models/" + model, ()) is None
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready", "/metrics", "/v1/models", "/v1/models/gpt-4o"])
+def test_what_can_be_read_can_be_asked_for_its_head(path: str) -> None:
+    assert isinstance(match_endpoint("HEAD", path, ()), Endpoint)
+    assert isinstance(match_endpoint("POST", path, ()), MethodNotAllowed)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "DELETE", "post", "PoST", "CONNECT", "X" * 10_000, ""])
+def test_a_wrong_method_is_told_what_is_allowed(method: str) -> None:
+    """F012, F078"""
+    found = match_endpoint(method, "/v1/chat/completions", ())
+    assert found == MethodNotAllowed(("POST",), "/v1/chat/completions", "openai_chat")
+
+
+@pytest.mark.parametrize(
+    ("headers", "dialect"),
+    [
+        ((), "openai_chat"),
+        (((b"anthropic-version", b"2023-06-01"),), "anthropic_messages"),
+        (((b"x-goog-api-key", b"k"),), "gemini_generate"),
+        (((b"anthropic-version", b"x"), (b"x-goog-api-key", b"k")), "gemini_generate"),
+    ],
+)
+def test_the_models_list_has_three_dialects(headers: tuple[tuple[bytes, bytes], ...], dialect: str) -> None:
+    assert models_dialect(headers) == dialect
+    found = match_endpoint("GET", "/v1/models", headers)
+    assert isinstance(found, Endpoint)
+    assert found.protocol == "openai_chat"
+
+
+@given(st.text(), st.text())
+def test_any_text_is_answered_and_never_an_exception(method: str, path: str) -> None:
+    """F082"""
+    found = match_endpoint(method, "/" + path, ())
+    assert found is None or found.template in {row.template for row in ENDPOINTS}
