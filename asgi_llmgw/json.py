@@ -125,9 +125,19 @@ def with_members(body: bytes, changes: dict[str, JSONValue]) -> bytes:
 
 def replace_model(body: bytes, model: str) -> bytes:
     """Change the value of `model`, keeping the bytes of every other value (and all of them if it is that already)."""
+    body = body.removeprefix(_BOM)
     raw = members(body).get("model")
-    if raw is not None and _value.decode(raw) == model:
+    if raw is None:
+        return with_members(body, {"model": model})
+    if _value.decode(raw) == model:
         return body
+    spans = list(re.finditer(rb'"model"\s*:\s*(%b)' % re.escape(bytes(raw)), body))
+    if len(spans) == 1:
+        start, end = spans[0].span(1)
+        spliced = body[:start] + dumps(model) + body[end:]
+        # the one span may belong to an inner object, with the outer key written in escapes
+        if _value.decode(members(spliced)["model"]) == model:
+            return spliced
     return with_members(body, {"model": model})
 
 

@@ -262,7 +262,7 @@ def test_what_stands_once_is_not_called_repeated(body: bytes) -> None:
 def test_renaming_the_model_keeps_every_other_byte_of_every_value() -> None:
     body = b'{ "model" : "a" , "x":1.50, "big": 1180591620717411303424 ,"s":"\\u00e9", "o":{ "b" : [ 1 ,2 ] } }'
     renamed = replace_model(body, "b")
-    assert renamed == b'{"model":"b","x":1.50,"big":1180591620717411303424,"s":"\\u00e9","o":{ "b" : [ 1 ,2 ] }}'
+    assert renamed == body.replace(b'"a"', b'"b"')
 
 
 def test_the_same_model_keeps_the_body_as_it_is() -> None:
