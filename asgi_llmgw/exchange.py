@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from typing import Final, Literal, TypeAlias
 
 from asgi_llmgw._types import Headers, Scope
-from asgi_llmgw.errors import GatewayError
+from asgi_llmgw.errors import GatewayError, UpstreamError
 from asgi_llmgw.ir import Diagnostic, Protocol, Usage
 
 SCOPE_KEY: Final = "asgi_llmgw"
@@ -100,6 +100,17 @@ class Exchange:
             return found
         headers = tuple((bytes(name).lower(), bytes(value)) for name, value in scope.get("headers") or ())
         return cls(request_id=new_request_id(), headers=headers)
+
+    def fail(self, error: GatewayError) -> None:
+        """Note that an attempt failed, and whose fault that was."""
+        self.failure = error
+        blameless = isinstance(error, UpstreamError) and error.failure not in ("caller_fault", "filtered")
+        self.outcome = "upstream_error" if blameless else "rejected"
+
+    def forgive(self) -> None:
+        """Forget the last failure: there is another attempt, or it came too late to matter."""
+        self.failure = None
+        self.outcome = None
 
     def reject(self, error: GatewayError) -> None:
         """Note that the client is told this error instead of an answer."""

@@ -85,9 +85,7 @@ class DispatchApp:
         return failure
 
     async def _answer_error(self, exchange: Exchange, send: Send, error: GatewayError) -> None:
-        exchange.failure = error
-        if exchange.outcome is None:
-            exchange.outcome = "rejected" if isinstance(error, RequestError) else "upstream_error"
+        exchange.fail(error)
         await send_error(send, error, exchange.client_protocol, request_id=exchange.request_id)
 
 
@@ -97,8 +95,7 @@ def _begin(exchange: Exchange, target: Target) -> None:
     exchange.upstream_model = target.model
     exchange.upstream_protocol = None
     exchange.attempts += 1
-    exchange.failure = None
-    exchange.outcome = None
+    exchange.forgive()
     exchange.usage = None
     exchange.finish_reason = None
     exchange.first_token = None

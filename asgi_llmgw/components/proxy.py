@@ -173,8 +173,8 @@ class _Call:
                     await self._forward_whole(response)
         except UpstreamError as error:
             await self.fail(error)
-        except OSError:
-            # a server that says so when it writes to a client that has gone
+        except (ClientDisconnected, OSError):
+            # a server that says so when one writes to a client that has gone
             self.gone = True
             self._exchange.outcome = "client_disconnected"
 
@@ -189,7 +189,7 @@ class _Call:
             error.retry_after = retry_after(response.headers)
         if error.failure != "caller_fault" or self._exchange.translated or not _presentable(body):
             raise error
-        self._exchange.failure = error
+        self._exchange.fail(error)
         await self._whole(response.status, body)
 
     async def _forward_whole(self, response: UpstreamResponse) -> None:
@@ -228,10 +228,11 @@ class _Call:
         except UpstreamError as error:
             if not self.started:
                 raise
-            exchange.failure = error
+            exchange.fail(error)
             if passing is not None:
                 last = passing.end(error)
-                exchange.failure = passing.fault
+                if passing.fault is None:
+                    exchange.forgive()
         finally:
             if passing is not None:
                 self._settle(passing)
@@ -251,7 +252,7 @@ class _Call:
         """Before the bytes go out: has content come, has the stream broken?"""
         exchange = self._exchange
         if passing.fault is not None and exchange.failure is not passing.fault:
-            exchange.failure = passing.fault
+            exchange.fail(passing.fault)
             if not self.started:
                 raise passing.fault
         if passing.content and exchange.first_token is None:
@@ -268,9 +269,9 @@ class _Call:
 
     async def fail(self, error: GatewayError) -> None:
         """Tell the client what went wrong, in the provider's protocol; nothing was sent before."""
-        self._exchange.failure = error
         if self.gone:
             return
+        self._exchange.fail(error)
         self.started = True
         await send_error(self._send, error, self._protocol, request_id=self._exchange.request_id)
 

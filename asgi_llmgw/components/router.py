@@ -57,8 +57,7 @@ class RouterMiddleware:
             await send_gone(send)
             return
         except GatewayError as error:
-            exchange.failure = error
-            exchange.outcome = "rejected"
+            exchange.reject(error)
             await send_error(send, error, protocol, request_id=exchange.request_id)
             return
         exchange.route = route.name

@@ -188,14 +188,14 @@ class _Answer:
             if not more:
                 failure = self._exchange.failure
                 out += stream.close(failure if isinstance(failure, UpstreamError) else None)
-                if stream.fault is None:
-                    self._exchange.failure = None
+                if stream.fault is None and failure is not None:
+                    self._exchange.forgive()
         finally:
             self._settle(stream)
         if stream.fault is not None:
-            self._exchange.failure = self._exchange.failure or stream.fault
+            self._exchange.fail(stream.fault)
             if not self._started:
-                await self.fail(self._exchange.failure)
+                await self.fail(stream.fault)
                 return
             more = False
         if not self._started and (out or not more):
@@ -258,7 +258,7 @@ class _Answer:
 
     async def fail(self, error: GatewayError) -> None:
         """Answer with an error in the client's protocol; nothing was sent before."""
-        self._exchange.failure = error
+        self._exchange.fail(error)
         self._started = self._done = True
         await send_error(self._send, error, self._serve, request_id=self._exchange.request_id)
 
