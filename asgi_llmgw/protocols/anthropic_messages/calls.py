@@ -57,7 +57,7 @@ class CallBook:
 
     def _note_call(self, part: ToolCallPart, m: int, p: int) -> None:
         same = self._by_id.setdefault(part.id, [])
-        path = f"messages[{m}].tool_calls[{p}]"
+        path = f"messages[{m}].content[{p}]"
         # a repeated id is refused there; what stands in for it depends on what came before alone, so it never changes
         raw = f"{m}/{p}" if not part.id else part.id if not same else f"{part.id}/{len(same)}"
         wire_id = safe_tool_call_id(raw)

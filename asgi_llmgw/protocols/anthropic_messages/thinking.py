@@ -88,7 +88,8 @@ def _budget(
     """A budget at or above the least one and below `max_tokens` (C5); the limit grows with it only if it is our own."""
     wanted = reasoning.budget_tokens
     if wanted is None or wanted < 0:
-        wanted = BUDGET.get(level, _OUTPUT_CEILING)
+        largest = _OUTPUT_CEILING - profile.max_output_tokens if max_tokens is None else max_tokens - 1
+        wanted = BUDGET.get(level, largest)
         if reasoning.budget_tokens is not None:
             notes.approximated("reasoning.budget_tokens", f"The model needs a number of tokens: {wanted}.")
     answer = profile.max_output_tokens
