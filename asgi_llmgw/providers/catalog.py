@@ -193,7 +193,13 @@ CATALOG: Final[Mapping[str, CatalogEntry]] = MappingProxyType(
         "vllm": _local(8000),  # https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html
         "llamacpp": _local(8080),  # https://github.com/ggml-org/llama.cpp/tree/master/tools/server
         "lmstudio": _local(1234),  # https://lmstudio.ai/docs/app/api/endpoints/openai
-        DEMO: CatalogEntry(base_url="demo://localhost", auth="none", key_required=False, model_globs=("*",)),
+        DEMO: CatalogEntry(
+            base_url="demo://localhost",
+            protocols=("openai_chat", "anthropic_messages", "gemini_generate"),
+            auth="none",
+            key_required=False,
+            model_globs=("*",),
+        ),
     }
 )
 
