@@ -129,7 +129,8 @@ class _WatchedSend:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            if any(name == b"content-type" and b"text/event-stream" in value for name, value in message["headers"]):
+            headers = message.get("headers") or ()
+            if any(name == b"content-type" and b"text/event-stream" in value for name, value in headers):
                 self._open = True
                 self._streams.inc()
         await self._send(message)

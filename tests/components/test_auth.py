@@ -228,7 +228,8 @@ async def test_every_route_but_the_public_ones_needs_a_key(row: EndpointRow) -> 
 
 async def test_what_is_public_can_be_chosen() -> None:
     exchange = Exchange("req_1", operation="metrics")
-    app = AuthMiddleware(Inner(), keys=[TEAM_A], public=("health",))
+    public: tuple[Operation, ...] = ("health",)
+    app = AuthMiddleware(Inner(), keys=[TEAM_A], public=public)
     answer = await call(app, {**http_scope("GET"), SCOPE_KEY: exchange})
     assert answer.status == 401
 
