@@ -10,12 +10,14 @@ from typing import Final, TypeAlias
 from asgi_llmgw.config.models import KeySettings, ModelSettings, ProviderSettings, RoutingSettings, ServerSettings
 from asgi_llmgw.config.problems import Problems, did_you_mean
 from asgi_llmgw.config.resolve import catalog_entry, destination
+from asgi_llmgw.protocols import PROTOCOLS
 from asgi_llmgw.providers.catalog import CATALOG
 
 Providers: TypeAlias = Mapping[str, ProviderSettings]
 Models: TypeAlias = Mapping[str, ModelSettings]
 
 _PROVIDER_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
+_OR_TARGETS: Final = '; write targets = ["provider/model"] for a name that only the vendor knows'
 _MODEL_NAME: Final = re.compile(r"[^\x00-\x20\x7f]{1,256}\Z")
 
 
@@ -88,6 +90,12 @@ def _check_provider(problems: Problems, name: str, settings: ProviderSettings) -
         hint = did_you_mean(settings.kind, CATALOG) or f"; known are {known}"
         problems.add((*path, "kind"), f'"{settings.kind}" is not in the catalog{hint}')
         return
+    for number, protocol in enumerate(settings.protocol or ()):
+        if protocol not in PROTOCOLS:
+            problems.add(
+                (*path, "protocol", number),
+                f'"{protocol}" is not available in this version: write one of {", ".join(PROTOCOLS)}',
+            )
     row = catalog_entry(name, settings)
     if row is None and (settings.protocol is None or settings.base_url is None):
         missing = " and ".join(key for key in ("protocol", "base_url") if getattr(settings, key) is None)
@@ -97,7 +105,7 @@ def _check_provider(problems: Problems, name: str, settings: ProviderSettings) -
             f'protocol = "openai_chat" and base_url = "https://…", or kind = "…"{did_you_mean(name, CATALOG)}',
         )
         return
-    needs_key = settings.auth != "none" if settings.auth else row is not None and row.auth != "none"
+    needs_key = settings.auth != "none" if settings.auth else row is not None and row.key_required
     if needs_key and not settings.secrets and (settings.auth is not None or settings.base_url is None):
         usual = f"set {row.key_variables[0]}, or " if row and row.key_variables and settings.auth is None else ""
         problems.add((*path, "api_key"), f'is missing: {usual}write api_key = "env:NAME"')
@@ -120,7 +128,7 @@ def _check_aliases(problems: Problems, routing: RoutingSettings, providers: Prov
             problems.add(("models", name, "alias"), f'leads back to "{name}": point it at a model with targets')
         elif model.alias not in models and destination(model.alias, providers, models) is None:
             hint = did_you_mean(model.alias, models)
-            problems.add(("models", name, "alias"), f'there is no model "{model.alias}"{hint}')
+            problems.add(("models", name, "alias"), f'there is no model "{model.alias}"{hint or _OR_TARGETS}')
     default = routing.default
     if default is not None and default not in looping and destination(default, providers, models) is None:
         problems.add(("routing", "default"), f'there is no model "{default}"{did_you_mean(default, models)}')

@@ -28,10 +28,9 @@ from asgi_llmgw.config.models import (
 from asgi_llmgw.config.overrides import NAMED, PLAIN, Table, apply_overrides
 from asgi_llmgw.config.problems import Path as KeyPath
 from asgi_llmgw.config.problems import Problems, unknown_key
-from asgi_llmgw.config.resolve import DEMO
 from asgi_llmgw.config.root import Config
 from asgi_llmgw.errors import ConfigError
-from asgi_llmgw.providers.catalog import CATALOG
+from asgi_llmgw.providers.catalog import CATALOG, DEMO
 
 CONFIG_VARIABLE: Final = "LLMGW_CONFIG"
 

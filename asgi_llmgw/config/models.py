@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from asgi_llmgw.asgi import BODY_TIMEOUT, MAX_BODY
+from asgi_llmgw.asgi import MAX_BODY
 from asgi_llmgw.components.auth import hash_key
 from asgi_llmgw.config.fields import (
     ONE_OR_MORE,
@@ -38,9 +38,8 @@ class ServerSettings(BaseModel):
     port: int = Field(default=8080, ge=0, le=65_535)
     workers: int = Field(default=1, ge=1, le=256)
     max_body_bytes: int = Field(default=MAX_BODY, ge=1024)
-    body_timeout: Seconds = BODY_TIMEOUT
     max_connections: int | None = Field(default=None, ge=1)
-    keep_alive_seconds: Seconds = 75.0
+    keep_alive_seconds: int = Field(default=75, ge=1, le=3600)
     drain_seconds: Seconds = 30.0
     access_log: bool = True
     log_level: LogLevel = "info"

@@ -12,12 +12,9 @@ from asgi_llmgw.exchange import Target
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.protocols.base import Profile
 from asgi_llmgw.providers.base import AuthStyle, Provider
-from asgi_llmgw.providers.catalog import CATALOG, CatalogEntry
+from asgi_llmgw.providers.catalog import CATALOG, DEMO, CatalogEntry
 from asgi_llmgw.routing.routes import ANY_MODEL, Route, RouteTable
 from asgi_llmgw.timeouts import Timeouts
-
-DEMO: Final = "demo"
-"""The provider inside the gateway that makes its answers up."""
 
 _INVENTOR: Final[Mapping[Protocol, str]] = {
     "openai_chat": "openai",
@@ -131,9 +128,12 @@ def _direct_routes(providers: Mapping[str, ProviderSettings], models: Mapping[st
 def _everything(providers: Mapping[str, ProviderSettings]) -> Iterator[Route]:
     """Where no model is named at all: what the catalog knows of each provider, and all it has as `provider/model`."""
     for name, settings in providers.items():
-        row = catalog_entry(name, settings)
-        for glob in row.model_globs if row else ():
-            yield Route(glob, (Target(name, ANY_MODEL),))
+        kind = settings.kind or name
+        if kind == DEMO:
+            # beside real vendors it answers to its own name alone, and never to a real model's
+            yield Route(name, (Target(name, ANY_MODEL),))
+        for glob in CATALOG[kind].model_globs if kind in CATALOG and kind != DEMO else ():
+            yield Route(glob, (Target(name, ANY_MODEL),), strip=f"{kind}/")
         yield Route(f"{name}/*", (Target(name, ANY_MODEL),), strip=f"{name}/")
 
 
