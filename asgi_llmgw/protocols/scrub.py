@@ -10,16 +10,18 @@ _CUT: Final = " …"
 
 _SECRETS: Final = re.compile(
     r"""
-      \b(?:sk|pk|rk|gsk|xai|pplx|fw|nvapi|hf|r8|csk|key)[-_][A-Za-z0-9_*.\-]{6,}   # keys with their maker's prefix
-    | \bsess-[A-Za-z0-9]{8,}
-    | \bAIza[A-Za-z0-9_\-*]{8,}                                      # Google
-    | \bya29\.[A-Za-z0-9_\-.]+                                       # Google's OAuth tokens
-    | \b(?:AKIA|ASIA)[A-Z0-9]{8,}                                    # AWS
-    | \beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]+(?:\.[A-Za-z0-9_\-]+)? # JSON web tokens
-    | \b(?:org|proj|user|acct)[-_][A-Za-z0-9]{6,}                    # accounts, projects
+      \b(?:sk|pk|rk)[-_][\w*.\-]{6,}                                   # keys: OpenAI, Anthropic, DeepSeek, ...
+    | \b(?:gsk|xai|pplx|nvapi|hf|r8|csk|fw)[-_][\w\-]{16,}            # Groq, xAI, Perplexity, NVIDIA, ...
+    | \bsess-\w{8,}
+    | \bAIza[\w\-*]{8,}                                              # Google
+    | \bya29\.[\w\-.]+                                              # Google's OAuth tokens
+    | \b(?:AKIA|ASIA)[A-Z0-9]{12,}                                   # AWS
+    | \beyJ[\w\-]{8,}\.[\w\-]+(?:\.[\w\-]+)?                       # JSON web tokens
+    | \b(?:org|proj|user|acct)[-_](?=[a-z]*\d)[a-z0-9]{8,}           # accounts and projects
+    | (?<=projects/)[^\s/`'"]+
     | (?<=[?&]key=)[^\s&"'<>]+
     | (?<=Bearer\ )[^\s"',;]+
-    | (?<=api\ key\ provided:\ )(?!\[redacted\])[^\s"']+?(?=[.,;]?(?:\s|$))
+    | (?<=api\ key\ provided:\ )[^\s"']+?(?=[.,;]?(?:\s|$))
     """,
     re.VERBOSE | re.IGNORECASE,
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from urllib.parse import unquote_to_bytes
 
 from asgi_llmgw.ir import Base64Source, FileSource, MediaPart, TextSource, UrlSource
@@ -49,7 +48,7 @@ def source_of_url(url: str, path: str) -> tuple[Base64Source | UrlSource, str | 
     """
     try:
         parsed = parse_data_url(url)
-    except (ValueError, UnicodeDecodeError, binascii.Error) as exc:
+    except ValueError as exc:
         raise invalid(path, f"Invalid '{path}': not a readable data URL ({exc}).") from None
     if parsed is None:
         return UrlSource(url), None
@@ -178,7 +177,7 @@ def _document_bytes(part: MediaPart, data: str, path: str, diagnostics: Diagnost
     if media_type.startswith("text/"):
         try:
             return {"type": "text", "text": base64.b64decode(data, validate=True).decode()}
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:
             raise unsupported(path, "a text document must be base64 of UTF-8") from None
     filename = part.filename or part.title
     if filename is None:

@@ -34,13 +34,15 @@ class MessageEncoder:
     the turn are told.
     """
 
-    __slots__ = ("_diagnostics", "_later", "_messages", "_profile")
+    __slots__ = ("_diagnostics", "_later", "_made", "_messages", "_profile", "_waiting")
 
     def __init__(self, profile: Profile, diagnostics: Diagnostics) -> None:
         self._profile = profile
         self._diagnostics = diagnostics
         self._messages: list[JSONValue] = []
         self._later: list[JSONValue] = []
+        self._made = 0
+        self._waiting: list[tuple[str, str]] = []
 
     def add(self, message: Message, path: str) -> None:
         """Take one message.
@@ -171,8 +173,8 @@ class MessageEncoder:
             self._diagnostics.dropped(path, f"an assistant's {part.kind} is not sent back")
 
     def _call(self, part: ToolCallPart, path: str) -> JSONObject:
-        identifier, name = safe_tool_call_id(part.id), safe_tool_name(part.name)
-        if identifier != part.id:
+        identifier, name = self._call_id(part), safe_tool_name(part.name)
+        if part.id and identifier != part.id:
             self._diagnostics.renamed(f"{path}.id", identifier)
         if name != part.name:
             self._diagnostics.renamed(f"{path}.name", name)
@@ -188,8 +190,25 @@ class MessageEncoder:
             "function": {"name": name, "arguments": part.arguments or "{}"},
         }
 
+    def _call_id(self, part: ToolCallPart) -> str:
+        """An id; calls without one get one that depends on nothing but their place."""
+        if part.id:
+            return safe_tool_call_id(part.id)
+        identifier = safe_tool_call_id(f"{part.name} #{self._made}")
+        self._made += 1
+        self._waiting.append((part.name, identifier))
+        return identifier
+
+    def _result_id(self, part: ToolResultPart) -> str:
+        """The id of its call; without ids results meet calls by name, in order."""
+        if part.call_id or not self._waiting:
+            return safe_tool_call_id(part.call_id)
+        names = [name for name, _ in self._waiting]
+        position = names.index(part.name) if part.name in names else 0
+        return self._waiting.pop(position)[1]
+
     def _result(self, part: ToolResultPart, path: str) -> None:
-        identifier = safe_tool_call_id(part.call_id)
+        identifier = self._result_id(part)
         if part.cache is not None:
             self._diagnostics.dropped(f"{path}.cache", "the prefix is cached without being asked", info=True)
         texts: list[JSONObject] = []

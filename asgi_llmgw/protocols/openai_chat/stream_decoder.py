@@ -8,7 +8,6 @@ fragments; text and reasoning close when another kind of part begins.
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Final, Literal
 
 from asgi_llmgw.errors import InvalidUpstreamResponse
@@ -200,19 +199,16 @@ class ChatStreamDecoder:
 
     def _delta(self, number: int, state: _Choice, delta: JSONObject, logprobs: JSONValue) -> None:
         content = delta.get("content")
-        if len(delta) > 1:
-            self._reasoning(number, state, delta)
-        if logprobs is not None or content:
-            self._text(number, state, content, logprobs)
         if len(delta) == 1 and content is not None:
+            self._text(number, state, content, logprobs)
             return
-        refusal = delta.get("refusal")
+        self._reasoning(number, state, delta)
+        self._text(number, state, content, logprobs)
+        refusal = as_str(delta.get("refusal"))
         tokens = decode_logprobs(logprobs, "refusal") if logprobs is not None else None
-        if (isinstance(refusal, str) and refusal) or tokens:
+        if refusal or tokens:
             index = self._enter(number, state, "refusal", RefusalPart(""))
-            self._events.append(TextDelta(index, as_str(refusal) or "", tokens))
-        if len(delta) == 1:
-            self._reasoning(number, state, delta)
+            self._events.append(TextDelta(index, refusal or "", tokens))
         self._calls(number, state, delta)
         self._extras(number, state, delta)
 
@@ -429,5 +425,5 @@ def _join_base64(pieces: list[str]) -> str:
     """Each piece is base64 of its own, padding included."""
     try:
         return base64.b64encode(b"".join(base64.b64decode(piece) for piece in pieces)).decode()
-    except (binascii.Error, ValueError):
+    except ValueError:
         return "".join(pieces)
