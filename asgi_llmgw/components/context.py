@@ -39,8 +39,8 @@ def stdout_log(line: bytes) -> None:
 class ContextMiddleware:
     """Gives each request its record and its id, renders what goes wrong below, and writes the access log.
 
-    Requests whose framing or headers could mean different things to different readers are refused. WebSockets are
-    denied. No prompt, answer or key is ever logged.
+    Requests whose framing or headers could mean different things to different readers are refused, and so are
+    WebSockets. No prompt, answer or key is ever logged.
 
     Args:
         access_log: takes one JSON line for each request; None writes no log. When it raises, the line is counted in
@@ -48,6 +48,7 @@ class ContextMiddleware:
         new_id: makes request ids.
         clock: seconds that only ever grow.
         trust_request_id: take the client's `x-request-id` where it is short and plain.
+        websockets: hand WebSockets on, to a host's app further down.
         wall_clock: seconds since the epoch.
     """
 
@@ -59,6 +60,7 @@ class ContextMiddleware:
         new_id: Callable[[], str] = new_request_id,
         clock: Callable[[], float] = time.monotonic,
         trust_request_id: bool = True,
+        websockets: bool = False,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._app = app
@@ -66,11 +68,12 @@ class ContextMiddleware:
         self._new_id = new_id
         self._clock = clock
         self._trust_request_id = trust_request_id
+        self._websockets = websockets
         self._wall_clock = wall_clock
         self.dropped_lines = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
+        if scope["type"] == "websocket" and not self._websockets:
             await deny_websocket(send)
             return
         if scope["type"] != "http":
@@ -174,7 +177,8 @@ class _WatchedSend:
         names = {name for name, _ in ours}
         headers = [(name, value) for name, value in message.get("headers") or () if name not in names]
         self.streaming = any(name == b"content-type" and b"text/event-stream" in value for name, value in headers)
-        if all(name != NO_STORE[0] for name, _ in headers):
+        # without an operation it is a page of the host's own, which may well be kept
+        if self._exchange.operation is not None and all(name != NO_STORE[0] for name, _ in headers):
             headers.append(NO_STORE)
         return headers + ours
 
@@ -202,8 +206,8 @@ async def _answer_failure(error: Exception, scope: Scope, exchange: Exchange, wa
             _logger.error("request %s failed: %s", exchange.request_id, describe(error))
             told = GatewayError("The gateway failed to answer this request.", code="internal_error")
         if not watched.finished:
-            exchange.failure = told
-            exchange.outcome = exchange.outcome or ("upstream_error" if isinstance(told, UpstreamError) else "rejected")
+            if exchange.outcome is None:
+                exchange.fail(told)
             await _send_failure(told, scope, exchange, watched)
     except ClientDisconnected:
         exchange.outcome = "client_disconnected"

@@ -143,11 +143,17 @@ async def test_an_anthropic_client_gets_the_id_under_its_own_name_too() -> None:
 
 
 async def test_no_shared_cache_may_keep_an_answer() -> None:
-    """F063"""
-    plain = await call(ContextMiddleware(answering()))
-    chosen = await call(ContextMiddleware(answering(headers=((b"cache-control", b"max-age=5"),))))
+    """F063: unless a component below knows better; a host's own pages are its own affair."""
+
+    def ours(exchange: Exchange) -> None:
+        exchange.operation = "chat"
+
+    plain = await call(ContextMiddleware(answering(change=ours)))
+    chosen = await call(ContextMiddleware(answering(change=ours, headers=((b"cache-control", b"max-age=5"),))))
+    hosts = await call(ContextMiddleware(answering()))
     assert plain.headers[b"cache-control"] == b"private, no-store"
     assert chosen.headers[b"cache-control"] == b"max-age=5"
+    assert b"cache-control" not in hosts.headers
 
 
 @pytest.mark.parametrize(
@@ -347,62 +353,51 @@ async def test_an_error_after_the_end_changes_nothing_for_the_client() -> None:
     assert log.entry["outcome"] == "completed"
 
 
-async def test_the_access_log_tells_the_whole_story_in_one_line() -> None:
-    """F212, F215: client texts are escaped and cut; prompts and header values are never in it."""
+async def test_the_access_log_tells_the_whole_story() -> None:
     log = Log()
     clock = FakeClock(100.0)
 
     def work(exchange: Exchange) -> None:
-        exchange.endpoint = "/v1/chat/completions"
-        exchange.client_protocol = "openai_chat"
+        exchange.endpoint, exchange.client_protocol = "/v1/chat/completions", "openai_chat"
         exchange.principal = Principal("team-a")
-        exchange.model = "evil\r\n\x1b[31m\u2028\u2029\x85\ud800" + "m" * 1000
-        exchange.route = "smart"
-        exchange.provider = "claude"
-        exchange.upstream_model = "claude-sonnet-4-5"
-        exchange.attempts = 2
-        exchange.stream = True
+        exchange.model, exchange.route, exchange.stream = "smart-1", "smart-*", True
+        exchange.provider, exchange.upstream_model, exchange.attempts = "claude", "claude-sonnet-4-5", 2
         exchange.usage = Usage(input_tokens=10, output_tokens=5, cache_read_tokens=4, reasoning_tokens=3)
         exchange.finish_reason = "stop"
         clock.advance(0.25)
         exchange.first_token = clock()
         clock.advance(0.75)
-        exchange.diagnostics = (Diagnostic("a", "dropped", detail=CANARY), Diagnostic("b", "dropped"))
+        exchange.diagnostics = (Diagnostic("a", "dropped"), Diagnostic("b", "dropped"))
 
-    app = ContextMiddleware(
-        answering(change=work), access_log=log, new_id=lambda: "ours", clock=clock, wall_clock=lambda: 1_700_000_000.5
+    app = answering(change=work)
+    await call(
+        ContextMiddleware(app, access_log=log, new_id=lambda: "ours", clock=clock, wall_clock=lambda: 1_700_000_000.5)
     )
-    await call(app, http_scope(headers=[(b"authorization", CANARY.encode())]), {"prompt": CANARY})
     entry = log.entry
-    model = entry.pop("model")
+    head = {"time": "2023-11-14T22:13:20.500Z", "level": "info", "event": "request", "request_id": "ours"}
+    asked = {"method": "POST", "endpoint": "/v1/chat/completions", "api_key": "team-a", "protocol": "openai_chat"}
+    went = {"model": "smart-1", "route": "smart-*", "provider": "claude", "upstream_model": "claude-sonnet-4-5"}
+    ended = {"attempts": 2, "status": 200, "outcome": "completed", "stream": True, "finish_reason": "stop"}
+    tokens = {"input_tokens": 10, "output_tokens": 5, "cached_tokens": 4, "reasoning_tokens": 3}
+    rest = {"duration_ms": 1000.0, "ttft_ms": 250.0, "error": None, "diagnostics": 2, "diagnostic_codes": ["dropped"]}
+    assert entry == head | asked | went | ended | tokens | rest
+
+
+async def test_a_clients_texts_are_cut_and_escaped_in_the_log_and_its_secrets_are_not_there() -> None:
+    """F209, F212, F215: one line, without prompts and header values."""
+    log = Log()
+
+    def hostile(exchange: Exchange) -> None:
+        exchange.model = "evil\r\n\x1b[31m\u2028\u2029\x85\ud800" + "m" * 1000
+        exchange.principal = Principal("\ud800\n")
+        exchange.diagnostics = (Diagnostic("a", "dropped", detail=CANARY),)
+
+    scope = http_scope("X" * 10_000, headers=[(b"authorization", CANARY.encode()), (b"user-agent", CANARY.encode())])
+    await call(ContextMiddleware(answering(change=hostile), access_log=log), scope, {"prompt": CANARY})
+    model = log.entry["model"]
     assert isinstance(model, str) and len(model) <= 256
-    assert entry == {
-        "time": "2023-11-14T22:13:20.500Z",
-        "level": "info",
-        "event": "request",
-        "request_id": "ours",
-        "method": "POST",
-        "endpoint": "/v1/chat/completions",
-        "api_key": "team-a",
-        "protocol": "openai_chat",
-        "route": "smart",
-        "provider": "claude",
-        "upstream_model": "claude-sonnet-4-5",
-        "attempts": 2,
-        "status": 200,
-        "outcome": "completed",
-        "stream": True,
-        "input_tokens": 10,
-        "output_tokens": 5,
-        "cached_tokens": 4,
-        "reasoning_tokens": 3,
-        "duration_ms": 1000.0,
-        "ttft_ms": 250.0,
-        "finish_reason": "stop",
-        "error": None,
-        "diagnostics": 2,
-        "diagnostic_codes": ["dropped"],
-    }
+    assert log.entry["api_key"] == "?\n"
+    assert len(log.lines[0]) < 2000
     assert CANARY.encode() not in log.lines[0]
     assert b"\x1b" not in log.lines[0]
 
@@ -473,14 +468,16 @@ async def test_a_websocket_is_denied_before_it_is_accepted() -> None:
     assert [(message["type"], message["code"]) for message in sent] == [("websocket.close", 1008)]
 
 
-async def test_lifespan_passes_straight_through() -> None:
+@pytest.mark.parametrize("kind", ["lifespan", "websocket"])
+async def test_what_is_not_http_passes_straight_through(kind: str) -> None:
+    """WebSockets only where a host's app further down wants them."""
     seen: list[Scope] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         seen.append(scope)
 
-    scope: Scope = {"type": "lifespan"}
-    await ContextMiddleware(app)(scope, ScriptedReceive(), RecordingSend())
+    scope: Scope = {"type": kind}
+    await ContextMiddleware(app, websockets=True)(scope, ScriptedReceive(), RecordingSend())
     assert seen[0] is scope
 
 
