@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -110,7 +111,7 @@ def _example(schema: JSONObject, root: JSONObject, depth: int) -> JSONValue:
             item = _example(as_object(schema.get("items")), root, depth - 1)
             return [item] * (as_int(schema.get("minItems")) or 0)
         case "integer":
-            return int(_number(schema))
+            return _integer(schema)
         case "number":
             return _number(schema)
         case "boolean":
@@ -129,18 +130,31 @@ def _type(schema: JSONObject) -> str:
 
 
 def _number(schema: JSONObject) -> float:
-    step = as_float(schema.get("multipleOf")) or 1.0
-    above = as_float(schema.get("exclusiveMinimum"))
-    least = as_float(schema.get("minimum"))
-    most = as_float(schema.get("maximum"))
-    below = as_float(schema.get("exclusiveMaximum"))
-    if above is not None:
-        return (above // step + 1) * step
-    if least is not None and least > 0:
-        return -(-least // step) * step
+    """The number nearest to zero, as far as the limits are told."""
+    least, most = as_float(schema.get("minimum")), as_float(schema.get("maximum"))
+    above, below = as_float(schema.get("exclusiveMinimum")), as_float(schema.get("exclusiveMaximum"))
+    if above is not None and above >= 0:
+        return (above + below) / 2 if below is not None else above + 1
     if below is not None and below <= 0:
-        return (-(-below // step) - 1) * step
-    return most // step * step if most is not None and most < 0 else 0.0
+        return (above + below) / 2 if above is not None else below - 1
+    return min(max(0.0, least or 0.0), most if most is not None else math.inf)
+
+
+def _integer(schema: JSONObject) -> int:
+    """The same in steps."""
+    step = as_int(schema.get("multipleOf")) or 1
+    least, most = as_float(schema.get("minimum")), as_float(schema.get("maximum"))
+    above, below = as_float(schema.get("exclusiveMinimum")), as_float(schema.get("exclusiveMaximum"))
+    steps = 0
+    if least is not None:
+        steps = max(steps, math.ceil(least / step))
+    if above is not None:
+        steps = max(steps, math.floor(above / step) + 1)
+    if most is not None:
+        steps = min(steps, math.floor(most / step))
+    if below is not None:
+        steps = min(steps, math.ceil(below / step) - 1)
+    return steps * step
 
 
 def _string(schema: JSONObject) -> str:
