@@ -344,7 +344,9 @@ def test_media_gemini_cannot_be_given_are_refused(message: ir.Message) -> None:
 
 
 def test_what_a_medium_cannot_carry_is_told() -> None:
-    message = media(ir.Base64Source("aGk="), "application/pdf", title="t", filename="f", cite=True, cache=ir.CacheMark())
+    message = media(
+        ir.Base64Source("aGk="), "application/pdf", title="t", filename="f", cite=True, cache=ir.CacheMark()
+    )
     assert {path for path, _, _ in losses(encode(message))} == {
         "messages[0].content[0].title",
         "messages[0].content[0].filename",

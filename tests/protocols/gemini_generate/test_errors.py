@@ -10,7 +10,7 @@ from tests.wire import Recording, needs_wire, recordings
 FAILED = [r for r in recordings("errors") if r.meta["protocol"] == "gemini_generate"]
 
 
-def error_body(code: int, message: str, status: str, *details: dict[str, object]) -> bytes:
+def error_body(code: int, message: str, status: str, *details: dict[str, str]) -> bytes:
     return dumps({"error": {"code": code, "message": message, "status": status, "details": list(details)}})
 
 
@@ -90,7 +90,12 @@ def test_projects_are_not_named_to_clients() -> None:
 def test_a_gateway_error_is_said_in_the_vendors_words() -> None:
     encoded = CODEC.encode_error(InvalidRequest("Wrong.", param="contents[0]"), request_id="req_1")
     error = as_object(loads_object(encoded.body)["error"])
-    assert (encoded.status, error["code"], error["status"], error["message"]) == (400, 400, "INVALID_ARGUMENT", "Wrong.")
+    assert (encoded.status, error["code"], error["status"], error["message"]) == (
+        400,
+        400,
+        "INVALID_ARGUMENT",
+        "Wrong.",
+    )
     assert [as_object(detail)["@type"] for detail in as_list(error["details"])] == [
         "type.googleapis.com/google.rpc.BadRequest",
         "type.googleapis.com/google.rpc.RequestInfo",
