@@ -23,7 +23,6 @@ from asgi_llmgw.ir import (
     UnknownPart,
     UrlSource,
 )
-
 from asgi_llmgw.json import JSONObject
 
 from .samples import OWN, PDF, PNG, assistant, body_of, call, chat, encode, notes_of, result, shape, system, turns, user
