@@ -188,11 +188,13 @@ def _presented(headers: Headers, query_keys: list[bytes]) -> bytes | None:
     Raises:
         RequestError: there are several, and nobody could say which one counts.
     """
-    if sum(name == b"authorization" for name, _ in headers) > 1:
-        raise _ambiguous()
     secrets = set(query_keys)
+    authorized = False
     for name, value in headers:
         if name == b"authorization":
+            if authorized:
+                raise _ambiguous()
+            authorized = True
             secrets.add(_bearer(value))
         elif name in _KEY_HEADERS:
             secrets.add(value.strip(b" \t"))

@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from itertools import chain
 from typing import Final
 
 from asgi_llmgw._types import ASGIApp, Headers, Message, Receive, Scope, Send
@@ -119,7 +120,7 @@ class ContextMiddleware:
         usage, failure, now = exchange.usage, exchange.failure, self._clock()
         return {
             "time": rfc3339(self._wall_clock()),
-            "level": "error" if (exchange.status or 500) >= 500 else "info",
+            "level": "error" if _is_our_fault(exchange) else "info",
             "event": "request",
             "request_id": exchange.request_id,
             "method": _text(scope["method"]),
@@ -252,7 +253,7 @@ def _problem(scope: Scope, headers: Headers) -> RequestError | None:
     """What makes this request unfit to be read any further."""
     if len(headers) > MAX_HEADERS:
         return _unfit(f"The request has more than {MAX_HEADERS} headers.", "headers_too_large")
-    joined = b"".join(part for pair in headers for part in pair)
+    joined = b"".join(chain.from_iterable(headers))
     if len(joined) > MAX_HEADER_BYTES:
         return _unfit(f"The request's headers are larger than {MAX_HEADER_BYTES} bytes.", "headers_too_large")
     raw_path = scope.get("raw_path") or str(scope["path"]).encode("utf-8", "replace")
@@ -280,6 +281,12 @@ def _closing(scope: Scope, error: GatewayError) -> tuple[tuple[bytes, bytes], ..
     if error.code == "invalid_framing" and str(scope.get("http_version", "1.1")).startswith("1"):
         return ((b"connection", b"close"),)
     return ()
+
+
+def _is_our_fault(exchange: Exchange) -> bool:
+    """Whether an operator should look: a server error, in the status or inside a stream that began well."""
+    told = 0 if exchange.failure is None or exchange.outcome == "completed" else exchange.failure.status
+    return max(told, exchange.status or 0) >= 500
 
 
 def _error_entry(error: GatewayError) -> JSONObject:

@@ -13,6 +13,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from asgi_llmgw._types import ASGIApp, Message, Receive, Scope, Send
+from asgi_llmgw.asgi import ClientDisconnected
 from asgi_llmgw.errors import ConfigError, GatewayError, RequestError, UpstreamError
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Operation, Outcome
 from asgi_llmgw.ir import Usage
@@ -149,7 +150,8 @@ class _WatchedSend:
             return "upstream_error"
         if self._finished:
             return "completed" if self._status < 400 else "rejected"
-        return "rejected" if isinstance(error, Exception) else "client_disconnected"
+        cancelled = error is not None and not isinstance(error, Exception)
+        return "client_disconnected" if cancelled or isinstance(error, ClientDisconnected) else "rejected"
 
 
 class _Metrics:

@@ -292,6 +292,7 @@ async def test_a_client_that_left_before_the_answer_closes_the_books() -> None:
     log = Log()
     answer = await call(ContextMiddleware(raising(ClientDisconnected()), access_log=log))
     assert answer.status == 499
+    assert log.entry["level"] == "info"
     assert log.entry["outcome"] == "client_disconnected"
     assert log.entry["error"] is None
 
@@ -417,6 +418,7 @@ async def test_a_stream_whose_upstream_failed_is_not_called_completed() -> None:
 
     await call(ContextMiddleware(answering(change=fail), access_log=log))
     assert log.entry["outcome"] == "upstream_error"
+    assert log.entry["level"] == "error"
 
 
 async def test_an_outcome_set_below_stays() -> None:

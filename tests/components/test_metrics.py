@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import asgi_llmgw
 from asgi_llmgw._types import ASGIApp, Receive, Scope, Send
-from asgi_llmgw.asgi import send_response
+from asgi_llmgw.asgi import ClientDisconnected, send_response
 from asgi_llmgw.components.metrics import MetricsApp, MetricsMiddleware
 from asgi_llmgw.errors import ConfigError, ErrorKind, RequestError, UpstreamError
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Operation, Outcome, Principal
@@ -153,8 +153,11 @@ async def test_a_failover_that_worked_is_no_error() -> None:
 
 @pytest.mark.parametrize(
     ("error", "error_type"),
-    [(RequestError("no", kind="conflict"), "conflict"), (ValueError("a bug"), "server_error")],
-    ids=["ours", "a_bug"],
+    [
+        pytest.param(RequestError("no", kind="conflict"), "conflict", id="ours"),
+        pytest.param(ValueError("a bug"), "server_error", id="a_bug"),
+        pytest.param(ClientDisconnected(), "client_disconnected", id="client_left"),
+    ],
 )
 async def test_an_exception_passes_through_and_is_counted(error: Exception, error_type: str) -> None:
     async def failing(scope: Scope, receive: Receive, send: Send) -> None:
@@ -294,7 +297,7 @@ async def test_metrics_are_read_only() -> None:
 
 WORKER = """
 import anyio
-from asgi_llmgw.asgi import send_response
+from asgi_llmgw.asgi import ClientDisconnected, send_response
 from asgi_llmgw.components.metrics import MetricsApp, MetricsMiddleware
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange
 from asgi_llmgw.testing import call, http_scope
