@@ -86,7 +86,8 @@ class Candidate:
         Raises:
             InvalidUpstreamResponse: it is not a candidate.
         """
-        self._logprobs += _logprobs(as_object(candidate.get("logprobsResult")))
+        if "logprobsResult" in candidate:
+            self._logprobs += _logprobs(as_object(candidate["logprobsResult"]))
         parts = as_object(candidate.get("content")).get("parts")
         if parts is not None and not isinstance(parts, list):
             raise InvalidUpstreamResponse("the upstream sent a candidate whose parts are not an array")
@@ -95,9 +96,11 @@ class Candidate:
                 raise InvalidUpstreamResponse("the upstream sent a part that is not an object")
             yield from self._part(part)
         # seen on chunks in the middle too, with more parts after it: only the end of the body ends the answer
-        self.finish = enum_name(candidate.get("finishReason"), FINISH_NUMBERS) or self.finish
-        self._detail = as_str(candidate.get("finishMessage")) or self._detail
-        self._grounding.feed(candidate)
+        if "finishReason" in candidate:
+            self.finish = enum_name(candidate["finishReason"], FINISH_NUMBERS) or self.finish
+            self._detail = as_str(candidate.get("finishMessage")) or self._detail
+        if "groundingMetadata" in candidate or "citationMetadata" in candidate:
+            self._grounding.feed(candidate)
 
     def close(self, block: FinishReason | None = None) -> Iterator[StreamEvent]:
         """The events of its end: what is open closes, then the citations, then the reason."""
@@ -126,13 +129,11 @@ class Candidate:
             yield from self._function_call(call, signature)
         elif isinstance(media := part.get("inlineData"), dict):
             yield from self._whole(_media(media, signature))
-        elif (kind := next((name for name in _KINDS if name in part), None)) is not None:
-            yield from self._whole(UnknownPart(PROTOCOL, part, kind))
-        elif "text" in part or signature is not None:
+        elif "text" in part or (signature is not None and _kind(part) is None):
             text = as_str(part.get("text")) or ""
             yield from self._some_text(text, signature, thinking=as_bool(part.get("thought")) is True)
         elif part:
-            yield from self._whole(UnknownPart(PROTOCOL, part, next(iter(part))))
+            yield from self._whole(UnknownPart(PROTOCOL, part, _kind(part) or next(iter(part))))
 
     def _some_text(self, text: str, signature: Opaque | None, *, thinking: bool) -> Iterator[StreamEvent]:
         if not text and signature is None:
@@ -210,6 +211,10 @@ def enum_name(value: JSONValue, numbers: dict[int, str]) -> str | None:
         return numbers.get(value, f"{value}") if value else None
     name = as_str(value)
     return None if name is None or name in UNSAID else name
+
+
+def _kind(part: JSONObject) -> str | None:
+    return next((name for name in _KINDS if name in part), None)
 
 
 def _signature(part: JSONObject) -> Opaque | None:

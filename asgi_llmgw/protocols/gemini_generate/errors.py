@@ -38,7 +38,10 @@ def error_of(status: int, error: JSONObject) -> UpstreamError:
     if status < 400:
         status = as_int(error.get("code")) or CODE_OF_STATUS.get(name, 500)
     failure, kind = _classify(status, name, error)
-    message = _PROJECT.sub("[redacted]", scrub(as_str(error.get("message")) or "")) or f"The upstream answered with status {status}."
+    message = (
+        _PROJECT.sub("[redacted]", scrub(as_str(error.get("message")) or ""))
+        or f"The upstream answered with status {status}."
+    )
     if failure == "credential":
         message = _OUR_FAULT
     return UpstreamError(

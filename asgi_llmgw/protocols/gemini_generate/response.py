@@ -94,9 +94,13 @@ class ResponseReader:
                 raise InvalidUpstreamResponse("the upstream sent a candidate that is not an object")
             index = as_int(candidate.get("index"))
             yield from self._candidate(position if index is None else index).feed(candidate)
-        self._block = _block(as_object(chunk.get("promptFeedback"))) or self._block
-        usage = read_usage(as_object(chunk.get("usageMetadata")))
-        if usage is not None and usage != self._usage:
+        if "promptFeedback" in chunk:
+            self._block = _block(as_object(chunk["promptFeedback"])) or self._block
+        metadata = as_object(chunk.get("usageMetadata"))
+        if self._usage is not None and self._usage.raw == metadata:
+            return
+        usage = read_usage(metadata)
+        if usage is not None:
             self._usage = usage
             yield UsageUpdate(usage)
 
