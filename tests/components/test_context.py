@@ -10,7 +10,7 @@ import pytest
 
 from asgi_llmgw._types import ASGIApp, Message, Receive, Scope, Send
 from asgi_llmgw.asgi import ClientDisconnected, send_response
-from asgi_llmgw.components.context import ContextMiddleware
+from asgi_llmgw.components.context import ContextMiddleware, stdout_log
 from asgi_llmgw.errors import GatewayError, LimitError, RequestError, UpstreamError
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Principal
 from asgi_llmgw.ir import Diagnostic, Usage
@@ -157,66 +157,6 @@ async def test_no_shared_cache_may_keep_an_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    "headers",
-    [
-        pytest.param([(b"content-length", b"5"), (b"transfer-encoding", b"chunked")], id="F001-both"),
-        pytest.param([(b"content-length", b"5"), (b"content-length", b"6")], id="F002-two_lengths"),
-        pytest.param([(b"content-length", b"5, 6")], id="F002-list"),
-        pytest.param([(b"content-length", b"-1")], id="F003-negative"),
-        pytest.param([(b"content-length", b"+2")], id="F003-plus"),
-        pytest.param([(b"content-length", b"1e3")], id="F003-exponent"),
-        pytest.param([(b"content-length", b"0x2")], id="F003-hex"),
-        pytest.param([(b"content-length", b"1" * 20)], id="F003-20_digits"),
-        pytest.param([(b"content-length", b"")], id="F003-empty"),
-        pytest.param([(b"content-length", "\u0665".encode())], id="F003-arabic_digit"),
-        pytest.param([(b"transfer-encoding", b"xchunked")], id="F006-xchunked"),
-        pytest.param([(b"transfer-encoding", b"gzip, chunked")], id="F006-gzip"),
-        pytest.param([(b"transfer-encoding", b"identity")], id="F006-identity"),
-        pytest.param([(b"transfer-encoding", b"chunked"), (b"transfer-encoding", b"chunked")], id="F006-twice"),
-    ],
-)
-async def test_ambiguous_framing_is_refused_and_the_connection_closed(headers: list[tuple[bytes, bytes]]) -> None:
-    answer = await call(ContextMiddleware(never), http_scope(headers=headers))
-    assert answer.status == 400
-    assert answer.headers[b"connection"] == b"close"
-
-
-async def test_http_2_has_no_connection_header() -> None:
-    scope = http_scope(headers=[(b"content-length", b"x")])
-    scope["http_version"] = "2"
-    answer = await call(ContextMiddleware(never), scope)
-    assert answer.status == 400
-    assert b"connection" not in answer.headers
-
-
-@pytest.mark.parametrize("headers", [[(b"content-length", b"2")], [(b"transfer-encoding", b"Chunked")]])
-async def test_plain_framing_passes(headers: list[tuple[bytes, bytes]]) -> None:
-    answer = await call(ContextMiddleware(answering()), http_scope(headers=headers))
-    assert answer.status == 200
-
-
-@pytest.mark.parametrize(
-    ("scope", "status"),
-    [
-        pytest.param(http_scope(headers=[(b"x", b"a" * 200_000)]), 431, id="F015-200KB_header"),
-        pytest.param(http_scope(headers=[(b"x%d" % n, b"") for n in range(2000)]), 431, id="F015-2000_headers"),
-        pytest.param(http_scope(headers=[(b"x", b"")] * 500), 431, id="F016-one_header_500_times"),
-        pytest.param(http_scope(path="/" + "a" * 65_536), 431, id="F015-64KB_path"),
-        pytest.param(http_scope(query=b"a" * 65_536), 431, id="F015-64KB_query"),
-        pytest.param(http_scope(headers=[(b"x", b"a\r\ny: z")]), 400, id="F100-CRLF"),
-        pytest.param(http_scope(headers=[(b"x", b"a\nb")]), 400, id="F010-bare_LF"),
-        pytest.param(http_scope(headers=[(b"x", b"a\0")]), 400, id="F100-NUL"),
-        pytest.param(http_scope(headers=[(b"x\n", b"a")]), 400, id="F100-name"),
-    ],
-)
-async def test_headers_beyond_the_limits_are_refused(scope: Scope, status: int) -> None:
-    answer = await call(ContextMiddleware(never), scope)
-    assert answer.status == status
-    assert b"error" in answer.body
-    assert len(answer.body) <= 4096
-
-
-@pytest.mark.parametrize(
     ("error", "status"),
     [
         pytest.param(RequestError("no", kind="not_found"), 404, id="request_error"),
@@ -306,6 +246,39 @@ async def test_a_server_that_raises_from_send_is_a_client_that_left(caplog: pyte
     await ContextMiddleware(answering(), access_log=log)(http_scope(), ScriptedReceive(), broken)
     assert log.entry["outcome"] == "client_disconnected"
     assert caplog.records == []
+
+
+async def test_a_client_that_leaves_before_its_error_is_no_error_of_ours() -> None:
+    log = Log()
+
+    async def broken(message: Message) -> None:
+        raise OSError("client disconnected")
+
+    await ContextMiddleware(raising(RequestError("no")), access_log=log)(http_scope(), ScriptedReceive(), broken)
+    assert log.entry["outcome"] == "client_disconnected"
+
+
+async def test_an_app_may_return_without_an_answer_when_the_client_has_left() -> None:
+    log = Log()
+
+    async def leaving(scope: Scope, receive: Receive, send: Send) -> None:
+        scope[SCOPE_KEY].outcome = "client_disconnected"
+
+    answer = await call(ContextMiddleware(leaving, access_log=log))
+    assert answer.status == 499
+    assert log.entry["outcome"] == "client_disconnected"
+
+
+async def test_a_record_that_is_there_already_is_kept() -> None:
+    exchange = Exchange("req_outer", principal=Principal("host"))
+    answer = await call(ContextMiddleware(answering()), {**http_scope(), SCOPE_KEY: exchange})
+    assert answer.headers[b"x-request-id"] == b"req_outer"
+    assert exchange.status == 200
+
+
+def test_a_log_line_goes_to_standard_output_at_once(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    stdout_log(b'{"event":"request"}\n')
+    assert capfdbinary.readouterr().out == b'{"event":"request"}\n'
 
 
 def breaking_off(content_type: bytes, error: Exception) -> ASGIApp:
