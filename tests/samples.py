@@ -97,11 +97,14 @@ def messages_stream(*words: str) -> list[bytes]:
         "stop_sequence": None,
         "usage": {"input_tokens": 9, "output_tokens": 1},
     }
+    deltas: list[JSONObject] = [
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}} for word in words
+    ]
     events: list[JSONObject] = [
         {"type": "message_start", "message": message},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
         {"type": "ping"},
-        *({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}} for word in words),
+        *deltas,
         {"type": "content_block_stop", "index": 0},
         {
             "type": "message_delta",
