@@ -123,8 +123,9 @@ def _obstacle(request: ChatRequest, profile: Profile, turns: list[Turn]) -> str 
     """Why thinking with a budget would be refused."""
     if forces_tool(request, profile):
         return "The model cannot think when it is forced to call a tool."
-    if turns[-1].role == "user" and turns[-1].blocks[0].get("type") == "tool_result":
-        first = turns[-2].blocks[0].get("type")
+    spoken = [turn for turn in turns if turn.role != "system"]
+    if spoken[-1].blocks[0].get("type") == "tool_result":
+        first = spoken[-2].blocks[0].get("type")
         if first not in ("thinking", "redacted_thinking"):
             return "The model's thinking before its tool calls is missing, so it cannot think on."
     return None

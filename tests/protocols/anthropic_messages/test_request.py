@@ -227,7 +227,7 @@ def test_another_model_changes_one_value_only() -> None:
     body = b'{ "model": "a", "max_tokens":  1.0, "messages": [ {"content" : "\\u00e9"} ] }'
     encoded = CODEC.with_model("/v1/messages?beta=true", body, "b")
     assert encoded.path == "/v1/messages"
-    assert encoded.body == b'{"model":"b","max_tokens":1.0,"messages":[ {"content" : "\\u00e9"} ]}'
+    assert encoded.body == body.replace(b'"a"', b'"b"')
     assert CODEC.with_model("/v1/messages", body, "a").body == body
     with pytest.raises(InvalidRequest):
         CODEC.with_model("/v1/messages", b"[", "b")
