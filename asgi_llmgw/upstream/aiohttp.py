@@ -35,6 +35,7 @@ POOL_WAIT: Final = 1.0
 KEEP_ALIVE: Final = 30.0
 _MAX_HEADER: Final = 32 * 1024
 _IMPLICIT: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+_RESET: Final = (errno.ECONNRESET, errno.EPIPE)
 _FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError)
 
 _reused: ContextVar[bool] = ContextVar("asgi_llmgw_connection_reused", default=False)
@@ -237,15 +238,16 @@ def _environment_proxy(url: str) -> str | None:
 def _nothing_came(exc: BaseException) -> bool:
     """Whether the vendor closed the connection without a byte of an answer.
 
-    aiohttp keeps the partly read head in the error's `message`. A reset leaves no such trace, but is what a balancer
-    sends when it has forgotten an idle connection.
+    aiohttp keeps the partly read head in the error's `message`, and the reason of a failed write in its cause. A reset
+    leaves no trace of what came before, but is what a balancer sends when it has forgotten an idle connection.
     """
     if isinstance(exc, aiohttp.ServerDisconnectedError):
         return isinstance(exc.message, str)
     if isinstance(exc, aiohttp.ClientConnectorError):
         return False
-    return isinstance(exc, ConnectionError) or (
-        isinstance(exc, OSError) and exc.errno in (errno.ECONNRESET, errno.EPIPE)
+    return any(
+        isinstance(reason, ConnectionError) or (isinstance(reason, OSError) and reason.errno in _RESET)
+        for reason in (exc, exc.__cause__)
     )
 
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from pathlib import Path
-from ssl import PROTOCOL_TLS_SERVER, SSLContext
 from typing import TypeAlias
 
 import httpx
@@ -21,6 +18,7 @@ from asgi_llmgw.upstream.base import Upstream, UpstreamRequest
 from asgi_llmgw.upstream.common import USER_AGENT
 from asgi_llmgw.upstream.httpx import HttpxUpstream
 from tests.faultup import CHUNKED, OK, Act, Step, chunk, fault_server, response, unused_port
+from tests.upstream.tls import SelfSigned
 
 pytestmark = pytest.mark.anyio
 
@@ -168,6 +166,29 @@ async def test_connections_are_reused(upstream: Upstream) -> None:
         for _ in range(3):
             await ask(upstream, post(server.url))
         assert (server.connections, len(server.requests)) == (1, 3)
+
+
+async def test_a_kept_connection_that_was_closed_meanwhile_is_replaced(upstream: Upstream) -> None:
+    """F135."""
+    async with fault_server([OK, Act.CLOSE], [OK]) as server:
+        await ask(upstream, post(server.url))
+        await server.connections_ended()
+        assert await ask(upstream, post(server.url)) == b"{}"
+        assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
+async def test_an_answer_without_a_body_does_not_hang(upstream: Upstream, status: str) -> None:
+    """F105."""
+    script: list[Step] = [f"HTTP/1.1 {status}\r\n\r\n".encode(), Act.STALL]
+    async with fault_server(script) as server, upstream.open(post(server.url)) as answer:
+        assert (answer.status, await answer.aread(limit=LIMIT)) == (int(status[:3]), b"")
+
+
+async def test_hints_before_the_answer_are_skipped(upstream: Upstream) -> None:
+    """F105."""
+    async with fault_server([b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n" + OK]) as server:
+        assert await ask(upstream, post(server.url)) == b"{}"
 
 
 async def test_nobody_listens(upstream: Upstream) -> None:
@@ -345,22 +366,9 @@ async def test_the_proxies_of_the_environment_are_ignored(upstream: Upstream, mo
         assert await ask(upstream, post(server.url)) == b"{}"
 
 
-@pytest.fixture(scope="session")
-def self_signed(tmp_path_factory: pytest.TempPathFactory) -> SSLContext:
-    """A certificate for 127.0.0.1 that nobody vouches for."""
-    folder: Path = tmp_path_factory.mktemp("tls")
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-keyout", "key.pem", "-out", "certificate.pem", "-subj", "/CN=127.0.0.1", "-days", "2"]
-    command += ["-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    context = SSLContext(PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
-    return context
-
-
-async def test_a_certificate_nobody_vouches_for_is_refused(upstream: Upstream, self_signed: SSLContext) -> None:
+async def test_a_certificate_nobody_vouches_for_is_refused(upstream: Upstream, self_signed: SelfSigned) -> None:
     """F093."""
-    async with fault_server([OK], tls=self_signed) as server:
+    async with fault_server([OK], tls=self_signed.server) as server:
         with pytest.raises(UpstreamError) as caught:
             await ask(upstream, post(server.url))
         assert caught.value.failure == "unreachable"
