@@ -101,8 +101,8 @@ class _Cutter:
         words = result.get("type")
         if isinstance(words, list):
             self.unions += 1
-        known = [words] if isinstance(words, str) else words
-        if isinstance(known, list) and any(word not in _TYPES for word in known):
+        known = words if isinstance(words, list) else [words]
+        if "type" in result and not all(isinstance(word, str) and word in _TYPES for word in known):
             raise NotExpressible("an unknown type")
         if not any(key in result for key in ("type", "anyOf", "allOf", "enum", "const", "properties")):
             raise NotExpressible("a schema that allows anything")

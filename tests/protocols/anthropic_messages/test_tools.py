@@ -238,6 +238,8 @@ def test_schemas_are_cut_to_the_subset(schema: JSONObject, expected: JSONObject)
         pytest.param({"type": "object", "properties": {"a": True}}, id="boolean_schema"),
         pytest.param({"type": "object", "properties": {"a": {}}}, id="anything"),
         pytest.param({"type": "thing"}, id="J7_unknown_type"),
+        pytest.param({"type": [["string"]]}, id="J7_malformed_type"),
+        pytest.param({"type": {"a": 1}}, id="J7_type_is_an_object"),
         pytest.param(
             {"type": "object", "properties": {f"p{i}": {"type": "string"} for i in range(25)}}, id="too_many_optional"
         ),
