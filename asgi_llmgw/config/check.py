@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 from asgi_llmgw.config.models import KeySettings, ModelSettings, ProviderSettings, RoutingSettings, ServerSettings
 from asgi_llmgw.config.problems import Problems, did_you_mean
-from asgi_llmgw.config.resolve import catalog_entry, destination
+from asgi_llmgw.config.resolve import catalog_entry, destination, direct_routes, follow_aliases
 from asgi_llmgw.protocols import PROTOCOLS
 from asgi_llmgw.providers.catalog import CATALOG
 
@@ -121,16 +121,18 @@ def _unknown_provider(name: str, known: Collection[str]) -> str:
 
 def _check_aliases(problems: Problems, routing: RoutingSettings, providers: Providers, models: Models) -> None:
     looping = _loops(models)
+    direct = direct_routes(providers, models)
+    ends = follow_aliases(models, direct)
     for name, model in models.items():
         if model.alias is None:
             continue
         if name in looping:
             problems.add(("models", name, "alias"), f'leads back to "{name}": point it at a model with targets')
-        elif model.alias not in models and destination(model.alias, providers, models) is None:
-            hint = did_you_mean(model.alias, models)
-            problems.add(("models", name, "alias"), f'there is no model "{model.alias}"{hint or _OR_TARGETS}')
+        elif ends[name] is None and model.alias not in models:
+            hint = did_you_mean(model.alias, models) or _OR_TARGETS
+            problems.add(("models", name, "alias"), f'there is no model "{model.alias}"{hint}')
     default = routing.default
-    if default is not None and default not in looping and destination(default, providers, models) is None:
+    if default is not None and default not in ends and destination(default, direct) is None:
         problems.add(("routing", "default"), f'there is no model "{default}"{did_you_mean(default, models)}')
 
 
@@ -145,6 +147,6 @@ def _loops(models: Models) -> set[str]:
             walked[name] = None
             name = models[name].alias
         if name is not None and (name in walked or name in looping):
-            looping |= walked.keys()
-        settled |= walked.keys()
+            looping.update(walked)
+        settled.update(walked)
     return looping

@@ -68,41 +68,38 @@ def build_routes(
     routing: RoutingSettings, providers: Mapping[str, ProviderSettings], models: Mapping[str, ModelSettings]
 ) -> RouteTable:
     """All routes: the configured models, then what providers pass through by name."""
-    direct = _direct_routes(providers, models)
+    direct = direct_routes(providers, models)
     found = dict(direct)
-    for name, settings in models.items():
-        if settings.alias is not None:
-            targets = follow(name, models, direct)
-            if targets is not None:
-                found[name] = Route(name, targets.targets, on_loss=settings.on_loss or targets.on_loss)
+    for name, route in follow_aliases(models, direct).items():
+        if route is not None:
+            found[name] = Route(name, route.targets, on_loss=models[name].on_loss or route.on_loss)
     ordered = [found[name] for name in (*models, *(name for name in found if name not in models)) if name in found]
-    return RouteTable(ordered, default=_default(routing, providers, models, direct))
+    return RouteTable(ordered, default=_default(routing, providers, models, found))
 
 
-def destination(
-    name: str, providers: Mapping[str, ProviderSettings], models: Mapping[str, ModelSettings]
-) -> Route | None:
-    """Where a name leads in the end, None if it leads nowhere."""
-    return follow(name, models, _direct_routes(providers, models))
+def destination(name: str, routes: Mapping[str, Route]) -> Route | None:
+    """Where a model name of the operator's leads, None if nowhere; the name of a glob means its route."""
+    if name in routes:
+        return routes[name]
+    route = RouteTable(routes.values()).match(name)
+    return route and Route(name, route.targets_for(name), on_loss=route.on_loss)
 
 
-def follow(name: str, models: Mapping[str, ModelSettings], direct: Mapping[str, Route]) -> Route | None:
-    """Follow aliases from a name to the route with targets; None for a loop and for a name nobody knows."""
-    seen: set[str] = set()
-    while name not in seen:
-        seen.add(name)
-        alias = models[name].alias if name in models else None
-        if alias is not None:
+def follow_aliases(models: Mapping[str, ModelSettings], direct: Mapping[str, Route]) -> dict[str, Route | None]:
+    """Where each alias leads in the end: None for one that goes in circles or nowhere. Each is walked once."""
+    found: dict[str, Route | None] = {}
+    for start in models:
+        walked: dict[str, None] = {}
+        name = start
+        while name not in walked and name not in found and name in models and (alias := models[name].alias) is not None:
+            walked[name] = None
             name = alias
-        elif name in direct:
-            return direct[name]
-        else:
-            route = RouteTable(direct.values()).match(name)
-            return route and Route(name, route.targets_for(name), on_loss=route.on_loss)
-    return None
+        end = None if name in walked else found[name] if name in found else destination(name, direct)
+        found.update(dict.fromkeys(walked, end))
+    return found
 
 
-def _direct_routes(providers: Mapping[str, ProviderSettings], models: Mapping[str, ModelSettings]) -> dict[str, Route]:
+def direct_routes(providers: Mapping[str, ProviderSettings], models: Mapping[str, ModelSettings]) -> dict[str, Route]:
     """Every route that has targets of its own, by name."""
     found = {
         name: Route(
@@ -141,10 +138,10 @@ def _default(
     routing: RoutingSettings,
     providers: Mapping[str, ProviderSettings],
     models: Mapping[str, ModelSettings],
-    direct: Mapping[str, Route],
+    routes: Mapping[str, Route],
 ) -> Route | None:
     if routing.default is not None:
-        route = follow(routing.default, models, direct)
+        route = destination(routing.default, routes)
         return route and Route(routing.default, route.targets, on_loss=route.on_loss)
     if list(providers) == [DEMO] and not models:
         # whatever name a client insists on: the first command works on a fresh machine

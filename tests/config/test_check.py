@@ -171,8 +171,8 @@ def test_an_alias_loop_is_found() -> None:
 
 def test_ten_thousand_aliases_in_a_row_are_followed() -> None:
     """F072"""
-    chain = {f"m{number}": {"alias": f"m{number + 1}"} for number in range(300)}
-    document: dict[str, object] = {"models": {**chain, "m300": {"targets": ["openai/gpt-4o"]}}}
+    chain = {f"m{number}": {"alias": f"m{number + 1}"} for number in range(10_000)}
+    document: dict[str, object] = {"models": {**chain, "m10000": {"targets": ["openai/gpt-4o"]}}}
     route = parse_config(document, environ=ENVIRON).route_table().match("m0")
     assert route is not None
     assert route.targets[0].model == "gpt-4o"
