@@ -39,7 +39,7 @@ from .carriers import all_details, google_extra, google_signature, place_signatu
 from .errors import error_of
 from .media import image_url, parse_data_url
 from .usage import decode_logprobs, decode_usage, encode_logprobs, encode_usage
-from .wire import NAME, finish_in, finish_out
+from .wire import NAME, SERVICE_TIERS, finish_in, finish_out
 
 
 def decode_response(body: bytes) -> ChatResponse:
@@ -214,8 +214,9 @@ def encode_response(response: ChatResponse, context: StreamContext) -> EncodedRe
     usage = None if response.usage is None else encode_usage(response.usage, diagnostics)
     if usage is not None:
         data["usage"] = usage
-    if response.service_tier is not None:
-        data["service_tier"] = response.service_tier
+    tier = SERVICE_TIERS.get(response.service_tier or "")
+    if tier is not None:
+        data["service_tier"] = tier
     if response.system_fingerprint is not None:
         data["system_fingerprint"] = response.system_fingerprint
     return EncodedResponse(dumps(data), diagnostics.items())

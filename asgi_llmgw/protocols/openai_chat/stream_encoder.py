@@ -42,7 +42,7 @@ from .carriers import detail_entries, google_extra
 from .errors import encode_stream_error
 from .response import encode_audio, encode_citation, encode_image
 from .usage import encode_logprobs, encode_usage
-from .wire import finish_out
+from .wire import SERVICE_TIERS, finish_out
 
 _DONE: Final = ServerSentEvent(b"[DONE]")
 _NO_FINISH: Final = b',"logprobs":null,"finish_reason":null}]'
@@ -155,8 +155,9 @@ class ChatStreamEncoder:
             "created": start.created if start.created is not None else int(self._context.clock()),
             "model": self._context.model if self._context.model is not None else start.model,
         }
-        if start.service_tier is not None:
-            head["service_tier"] = start.service_tier
+        tier = SERVICE_TIERS.get(start.service_tier or "")
+        if tier is not None:
+            head["service_tier"] = tier
         if start.system_fingerprint is not None:
             head["system_fingerprint"] = start.system_fingerprint
         self._opening = dumps(head)[:-1] + b',"choices":['
