@@ -167,7 +167,9 @@ def build_app(
     app = _auth(config, OperationsApp(apps), verify=verify, trust_scope_user=trust_scope_user)
     app = EndpointsMiddleware(app, fallback=fallback)
     app = MetricsMiddleware(app, registry=registry)
-    app = ContextMiddleware(app, access_log=access_log if config.server.access_log else None)
+    app = ContextMiddleware(
+        app, access_log=access_log if config.server.access_log else None, websockets=fallback is not None
+    )
     gateway = Gateway(
         app,
         upstreams=transports,
