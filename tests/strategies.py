@@ -153,18 +153,18 @@ def tellings(draw: st.DrawFn, response: ir.ChatResponse) -> list[ir.StreamEvent]
     while waiting:
         if response.usage is not None and draw(st.integers(0, 7)) == 0:
             events.append(ir.UsageUpdate(draw(USAGE)))
-        options = [("choice", index) for index in waiting] + [("part", index) for index in running]
-        kind, index = draw(st.sampled_from(options))
+        free = [index for index, parts in waiting.items() if parts or index not in owner.values()]
+        kind, index = draw(st.sampled_from([("part", index) for index in running] + [("choice", i) for i in free]))
         if kind == "part":
             events.append(running[index].pop(0))
             if not running[index]:
                 del running[index], owner[index]
         elif waiting[index]:
             number = sum(isinstance(event, ir.PartStart) for event in events)
-            first, *rest = [_renumbered(event, number) for event in waiting[index].pop(0)]
+            first, *running[number] = [_renumbered(event, number) for event in waiting[index].pop(0)]
             events.append(first)
-            running[number], owner[number] = rest, index
-        elif index not in owner.values():
+            owner[number] = index
+        else:
             finish = next(choice.finish for choice in response.choices if choice.index == index)
             events.append(ir.ChoiceEnd(finish, choice=index))
             del waiting[index]
