@@ -29,7 +29,8 @@ OPENAI: Final[Families] = (
     ("gpt-3.5*", _OPENAI_BEFORE_4O),
     ("gpt-4", _OPENAI_BEFORE_4O),
     ("gpt-4-*", _OPENAI_BEFORE_4O),
-    ("gpt-4*", _OPENAI_CHAT),
+    ("gpt-4o*", _OPENAI_CHAT),
+    ("gpt-4.*", _OPENAI_CHAT),
     ("chatgpt-4o*", _OPENAI_CHAT),
 )
 

@@ -128,6 +128,22 @@ async def test_waiting_calls_that_are_cancelled_take_no_slot() -> None:
         await upstream.aclose()
 
 
+@pytest.mark.anyio
+async def test_a_call_may_be_cancelled_at_any_moment() -> None:
+    """F124: with one slot for all calls, one that is lost would be missed at once."""
+    upstream = AiohttpUpstream(limit=1)
+    async with fault_server([OK]) as server:
+        for moment in range(40):
+            call = asyncio.create_task(ask(upstream, server.url))
+            for _ in range(moment):
+                await asyncio.sleep(0)
+            call.cancel()
+            assert (await asyncio.gather(call, return_exceptions=True))[0] == b"{}" or call.cancelled()
+            async with asyncio.timeout(1):
+                assert await ask(upstream, server.url) == b"{}"
+        await upstream.aclose()
+
+
 def test_a_limit_of_nothing_is_refused() -> None:
     with pytest.raises(ConfigError, match="limit must be positive"):
         AiohttpUpstream(limit=0)
