@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -31,6 +32,7 @@ from asgi_llmgw.ir import (
 from asgi_llmgw.ir.events import ReasoningDelta, ToolInputDelta
 from asgi_llmgw.protocols import EncodedError, Profile, StreamContext, codec, new_id
 from asgi_llmgw.sse import ServerSentEvent, SSEDecoder
+from asgi_llmgw.tool_names import ToolNames
 
 _DEFAULT_PROFILE: Final = Profile()
 
@@ -38,7 +40,8 @@ _DEFAULT_PROFILE: Final = Profile()
 class Translated(msgspec.Struct, frozen=True):
     """What came out: `path` is where a request goes (empty for an answer), `diagnostics` is what was lost.
 
-    `answer` is the decoded form of an answer, for whoever wants its usage.
+    `answer` is the decoded form of an answer, for whoever wants its usage. `stream_context` and `tool_names` are what a
+    request tells about how its answer is to be translated back.
     """
 
     body: bytes
@@ -46,6 +49,7 @@ class Translated(msgspec.Struct, frozen=True):
     diagnostics: tuple[Diagnostic, ...] = ()
     answer: ChatResponse | None = None
     stream_context: StreamContext | None = None
+    tool_names: ToolNames | None = None
 
 
 def translate_request(
@@ -83,7 +87,8 @@ def translate_request(
     if model is not None:
         request = msgspec.structs.replace(request, model=model)
     encoded = codec(target).encode_request(request, profile=profile)
-    return Translated(encoded.body, encoded.path, encoded.diagnostics, stream_context=context)
+    names = ToolNames.of(request, codec(target))
+    return Translated(encoded.body, encoded.path, encoded.diagnostics, stream_context=context, tool_names=names)
 
 
 def translate_response(
@@ -92,6 +97,7 @@ def translate_response(
     source: Protocol,
     target: Protocol,
     model: str | None = None,
+    tool_names: ToolNames | None = None,
     clock: Callable[[], float] = time.time,
     new_id: Callable[[str], str] = new_id,
 ) -> Translated:
@@ -102,6 +108,7 @@ def translate_response(
         source: the upstream's protocol.
         target: the client's protocol.
         model: the model name the client knows; None passes the upstream's on.
+        tool_names: of the request's translation, so that renamed tools come back under their own names.
 
     Raises:
         InvalidUpstreamResponse: the body cannot be read.
@@ -110,6 +117,8 @@ def translate_response(
     answer = codec(source).decode_response(body)
     if source == target and model is None:
         return Translated(body, answer=answer)
+    if tool_names is not None:
+        answer = tool_names.response(answer)
     context = StreamContext(model=model, clock=clock, new_id=new_id)
     encoded = codec(target).encode_response(answer, context=context)
     return Translated(encoded.body, diagnostics=(*answer.diagnostics, *encoded.diagnostics), answer=answer)
@@ -215,9 +224,10 @@ class StreamTranslator(_Stream):
         model: the model name the client knows; None passes the upstream's on.
         include_usage: the client asked for usage (Chat Completions tells it only then).
         context: all of what the encoder may know, instead of `model` and `include_usage`.
+        tool_names: of the request's translation, so that renamed tools come back under their own names.
     """
 
-    __slots__ = ("_encoder", "_newline")
+    __slots__ = ("_encoder", "_names", "_newline")
 
     def __init__(
         self,
@@ -227,8 +237,10 @@ class StreamTranslator(_Stream):
         model: str | None = None,
         include_usage: bool = False,
         context: StreamContext | None = None,
+        tool_names: ToolNames | None = None,
     ) -> None:
         super().__init__(source)
+        self._names = tool_names
         client = codec(target)
         self._newline = client.frame_newline
         self._encoder = client.stream_encoder(context or StreamContext(model=model, include_usage=include_usage))
@@ -254,6 +266,8 @@ class StreamTranslator(_Stream):
     def _encode(self, events: Iterable[StreamEvent]) -> bytes:
         newline = self._newline
         feed = self._encoder.feed
+        if self._names is not None:
+            events = chain.from_iterable(map(self._names.event, events))
         return b"".join([frame.encode(newline) for event in events for frame in feed(event)])
 
 

@@ -23,6 +23,7 @@ FLOORS = (
         "protocols.gemini_generate",
     ),
     ("protocols",),
+    ("tool_names",),
     ("translate",),
     ("asgi", "exchange", "logs", "passthrough", "providers", "pricing", "store", "tokens", "upstream"),
     ("render", "routing"),

@@ -24,6 +24,7 @@ from asgi_llmgw.exchange import SCOPE_KEY, Exchange, OnLoss
 from asgi_llmgw.ir import Diagnostic, Protocol
 from asgi_llmgw.protocols import Profile, StreamContext, codec
 from asgi_llmgw.render import send_error
+from asgi_llmgw.tool_names import ToolNames
 from asgi_llmgw.translate import StreamTranslator, Translated, translate_request, translate_response
 
 _log: Final = logging.getLogger("asgi_llmgw.translator")
@@ -100,6 +101,7 @@ class TranslatorMiddleware:
             await answer.fail(error)
             return
         answer.context = translated.stream_context or StreamContext()
+        answer.tool_names = translated.tool_names
         await self._app(_inner_scope(scope, translated), replay(translated.body, receive), answer)
         await answer.finish()
 
@@ -161,6 +163,7 @@ class _Answer:
         self._started = False
         self._done = False
         self.context = StreamContext()
+        self.tool_names: ToolNames | None = None
 
     async def __call__(self, message: Message) -> None:
         if self._done:
@@ -169,7 +172,9 @@ class _Answer:
             self._start = message
             kind = _content_type(message)
             if message["status"] == 200 and kind.startswith(b"text/event-stream"):
-                self._stream = StreamTranslator(source=self._over, target=self._serve, context=self.context)
+                self._stream = StreamTranslator(
+                    source=self._over, target=self._serve, context=self.context, tool_names=self.tool_names
+                )
         elif message["type"] == "http.response.body":
             chunk = cast(bytes, message.get("body", b""))
             more = bool(message.get("more_body", False))
@@ -231,6 +236,7 @@ class _Answer:
                 source=self._over,
                 target=self._serve,
                 model=self.context.model,
+                tool_names=self.tool_names,
                 clock=self.context.clock,
                 new_id=self.context.new_id,
             )

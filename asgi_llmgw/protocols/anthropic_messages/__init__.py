@@ -37,6 +37,9 @@ class AnthropicMessagesCodec:
     def with_model(self, path: str, body: bytes, model: str, /) -> EncodedRequest:
         return request.with_model(body, model)
 
+    def tool_name(self, name: str, /) -> str:
+        return tool_name(name)
+
     def decode_request(self, path: str, body: bytes, /) -> ChatRequest:
         _not_served()
 

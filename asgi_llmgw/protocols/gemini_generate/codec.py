@@ -23,6 +23,7 @@ from .paths import build_path, parse_path
 from .request import encode_request
 from .response import decode_response
 from .stream import GeminiStreamDecoder
+from .tools import gemini_tool_name
 from .wire import PROTOCOL
 
 
@@ -39,6 +40,10 @@ class GeminiGenerateCodec:
     def with_model(self, path: str, body: bytes, model: str, /) -> EncodedRequest:
         """The same body, at the path of another model. Nothing of the client's path but the method is kept."""
         return EncodedRequest(build_path(model, stream=parse_path(path).stream), body)
+
+    def tool_name(self, name: str, /) -> str:
+        """See `tools.gemini_tool_name`."""
+        return gemini_tool_name(name)
 
     def decode_request(self, path: str, body: bytes, /) -> ChatRequest:
         """Gemini clients are not translated yet."""

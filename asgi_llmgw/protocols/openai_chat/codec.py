@@ -14,6 +14,7 @@ from asgi_llmgw.protocols.base import (
     Profile,
     RequestHead,
     StreamContext,
+    safe_tool_name,
 )
 from asgi_llmgw.sse import ServerSentEvent
 
@@ -54,6 +55,10 @@ class OpenAIChatCodec:
             return EncodedRequest(PATH, replace_model(body, model))
         except (JSONError, msgspec.DecodeError) as exc:
             raise InvalidRequest(f"The request body is not usable JSON: {exc}", code="invalid_json") from None
+
+    def tool_name(self, name: str, /) -> str:
+        """Letters, digits, `_` and `-`, at most 64 of them."""
+        return safe_tool_name(name)
 
     def decode_request(self, path: str, body: bytes, /) -> ChatRequest:
         """A client's request.

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import pytest
+
+from asgi_llmgw.errors import UpstreamError
+from asgi_llmgw.json import as_object, loads_object
+from asgi_llmgw.passthrough import PassThrough, ask_for_usage, hide_usage
+from asgi_llmgw.sse import ServerSentEvent
+from tests.samples import CHAT_ERROR, CHAT_USAGE, DONE, chat_chunk, chat_stream, frame, messages_stream
+from tests.wire import needs_wire, recordings
+
+
+@needs_wire
+def test_every_recorded_chat_stream_passes_byte_for_byte() -> None:
+    """Law 6: whole, byte by byte, and in pieces."""
+    streams = [found.stream for found in recordings("openai_chat") if found.stream is not None]
+    assert len(streams) >= 14
+    for stream in streams:
+        for size in (1, 61, len(stream)):
+            passing = PassThrough("openai_chat")
+            out = b"".join(passing.forward(stream[at : at + size]) for at in range(0, len(stream), size))
+            assert out + passing.end() == stream
+            assert passing.fault is None and passing.finish_reason is not None
+
+
+def test_usage_is_asked_for_only_where_it_would_be_missing() -> None:
+    body = b'{"model":"m","stream":true,"messages":[ 1 ]}'
+    asked = ask_for_usage("openai_chat", body)
+    assert asked is not None
+    assert loads_object(asked)["stream_options"] == {"include_usage": True}
+    assert b"[ 1 ]" in asked
+    assert ask_for_usage("openai_chat", b'{"stream":true,"stream_options":{"include_usage":true}}') is None
+    assert ask_for_usage("openai_chat", b'{"stream":true,"stream_options":{"include_usage":false}}') is None
+    assert ask_for_usage("anthropic_messages", body) is None
+
+
+def test_other_stream_options_are_kept() -> None:
+    asked = ask_for_usage("openai_chat", b'{"stream":true,"stream_options":{"include_obfuscation":false}}')
+    assert asked is not None
+    options = as_object(loads_object(asked)["stream_options"])
+    assert options == {"include_obfuscation": False, "include_usage": True}
+
+
+def test_hiding_usage_leaves_all_other_bytes() -> None:
+    data = b'{"choices":[{"delta":{"content":",\\"usage\\":null"}}],"usage":null,"x": 1}'
+    hidden = hide_usage(ServerSentEvent(data))
+    assert hidden is not None
+    assert hidden.data == b'{"choices":[{"delta":{"content":",\\"usage\\":null"}}],"x": 1}'
+
+
+def test_a_first_chunk_without_choices_is_kept() -> None:
+    """F154: Azure's content filter results come so."""
+    data = b'{"choices":[],"prompt_filter_results":[],"usage":null}'
+    assert hide_usage(ServerSentEvent(data)) is not None
+
+
+def test_usage_is_read_and_taken_out() -> None:
+    passing = PassThrough("openai_chat", without_usage=True)
+    chunks = chat_stream("Hi", usage=True)
+    out = b"".join(passing.forward(chunk) for chunk in chunks) + passing.end()
+    assert out == b"".join(chunk for chunk in chunks if chunk != CHAT_USAGE)
+    assert passing.usage is not None and passing.usage.input_tokens == 9
+
+
+def test_a_last_frame_without_its_blank_line_is_kept() -> None:
+    passing = PassThrough("openai_chat", without_usage=True)
+    chunks = b"".join(chat_stream("Hi"))
+    out = passing.forward(chunks[:-1]) + passing.end()
+    assert out.endswith(DONE) and passing.fault is None
+
+
+@pytest.mark.parametrize("without_usage", [False, True])
+def test_a_cut_is_told_as_an_error_event(without_usage: bool) -> None:
+    passing = PassThrough("openai_chat", without_usage=without_usage)
+    out = passing.forward(chat_chunk({"content": "Hel"})) + passing.end()
+    assert as_object(loads_object(out.strip().split(b"data: ")[-1])["error"])["message"]
+    assert DONE not in out
+
+
+def test_a_cut_inside_a_frame_does_not_swallow_the_error_event() -> None:
+    passing = PassThrough("anthropic_messages")
+    whole = b"".join(messages_stream("Hello")[:4])
+    out = passing.forward(whole[:-30]) + passing.end(UpstreamError("Reset.", failure="unreachable"))
+    assert out.split(b"\n\n")[-2].startswith(b"event: error\ndata: ")
+
+
+def test_the_vendors_own_error_event_is_not_told_twice() -> None:
+    passing = PassThrough("openai_chat")
+    out = passing.forward(frame(CHAT_ERROR)) + passing.end()
+    assert out == frame(CHAT_ERROR)
+    assert passing.fault is not None
+
+
+@pytest.mark.parametrize("without_usage", [False, True])
+def test_an_endless_event_is_a_fault_and_not_an_exception(without_usage: bool) -> None:
+    """F145."""
+    passing = PassThrough("openai_chat", without_usage=without_usage)
+    for _ in range(18):
+        passing.forward(b"data: " + b"x" * 1024 * 1024)
+    assert passing.fault is not None
