@@ -53,6 +53,7 @@ from asgi_llmgw.ir.request import (
     ToolChoice,
 )
 from asgi_llmgw.ir.response import ChatResponse, Choice, FinishKind, FinishReason, TokenLogprob, Usage
+from asgi_llmgw.ir.sequence import Sequencer
 
 __all__ = (
     "Accumulator",
@@ -90,6 +91,7 @@ __all__ = (
     "ResponseStart",
     "Role",
     "Sampling",
+    "Sequencer",
     "ServerTool",
     "Severity",
     "StreamEvent",
