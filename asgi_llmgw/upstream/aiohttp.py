@@ -55,8 +55,9 @@ class _Connector(aiohttp.TCPConnector):
     ) -> aiohttp.connector.Connection:
         connection = await super().connect(req, traces, timeout)
         protocol = connection.protocol
-        _reused.set(protocol in self._seen)
-        if protocol is not None:
+        reused = protocol in self._seen
+        _reused.set(reused)
+        if protocol is not None and not reused:
             self._seen.add(protocol)
         return connection
 

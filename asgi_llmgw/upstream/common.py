@@ -5,7 +5,9 @@ The messages are for the client, so they name neither the host nor the key; the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
+from functools import lru_cache
 from typing import Final
 
 from asgi_llmgw import __version__
@@ -16,6 +18,9 @@ USER_AGENT: Final = f"asgi-llmgw/{__version__}"
 
 _OURS: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"accept-encoding"})
 """What HTTP itself needs is written by the HTTP client, whatever the caller says."""
+
+_NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A token: https://www.rfc-editor.org/rfc/rfc9110#name-tokens."""
 
 
 def outgoing_headers(headers: Headers) -> list[tuple[str, str]]:
@@ -30,16 +35,23 @@ def outgoing_headers(headers: Headers) -> list[tuple[str, str]]:
         if name in _OURS:
             continue
         named = named or name == b"user-agent"
+        if b"\n" in value or b"\r" in value or b"\0" in value:
+            raise _bad_header()
         try:
-            pair = name.decode("ascii"), value.decode("utf-8")
+            pairs.append((_name(name), value.decode("utf-8")))
         except UnicodeDecodeError:
             raise _bad_header() from None
-        if any(character in text for text in pair for character in "\r\n\0"):
-            raise _bad_header()
-        pairs.append(pair)
     if not named:
         pairs.append(("user-agent", USER_AGENT))
     return pairs
+
+
+@lru_cache(maxsize=256)
+def _name(name: bytes) -> str:
+    """A header's name as text; the same few come with every call."""
+    if not _NAME.fullmatch(name):
+        raise _bad_header()
+    return name.decode("ascii")
 
 
 def _bad_header() -> RequestError:
