@@ -37,6 +37,7 @@ _CLIENT_VARIABLE: Final[dict[Protocol, tuple[str, str]]] = {
     "gemini_generate": ("GOOGLE_GEMINI_BASE_URL", ""),
 }
 _SHOWN: Final = 8
+_BACKLOG: Final = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,7 @@ def _hypercorn(config: Config, listening: socket.socket) -> int:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A bound socket, made before anything else so that a port in use is one line and not a traceback."""
+    """A listening socket, made before anything else so that a port in use is one line and not a traceback."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -176,6 +177,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        # from here on connections wait for the server instead of being refused: the banner is true when it is read
+        listening.listen(_BACKLOG)
         listening.set_inheritable(True)
     except OSError as error:
         listening.close()

@@ -1,0 +1,143 @@
+"""The gateway under a server of its own, as a process."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from asgi_llmgw.config import Config, parse_config
+from asgi_llmgw.json import dumps, loads_object
+from asgi_llmgw.serve import Address, banner, serve
+
+
+@contextmanager
+def serving(*options: str, environ: dict[str, str] | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A gateway on a free port, and where it listens."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "asgi_llmgw", "serve", "--port", "0", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": os.pathsep.join(sys.path), **(environ or {})},
+    )
+    try:
+        assert process.stderr is not None
+        found = re.search(r"http://(\S+)", process.stderr.readline())
+        assert found is not None
+        yield process, found[1]
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+def ask(address: str, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+    """One request."""
+    host, _, port = address.partition(":")
+    with closing(http.client.HTTPConnection(host, int(port), timeout=30)) as connection:
+        connection.request(method, path, body, {"content-type": "application/json"})
+        response = connection.getresponse()
+        return response.status, response.read()
+
+
+def chat(address: str) -> tuple[int, bytes]:
+    """A chat completion of the demo's."""
+    body = dumps({"model": "demo", "messages": [{"role": "user", "content": "Hello"}]})
+    return ask(address, "POST", "/v1/chat/completions", body)
+
+
+def end(process: subprocess.Popen[str], ending: signal.Signals) -> tuple[str, str]:
+    """What the process has written by its end, less the line that was read already."""
+    process.send_signal(ending)
+    process.wait(timeout=30)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    return process.stdout.read(), process.stderr.read()
+
+
+@pytest.mark.parametrize("server", ["uvicorn", "hypercorn"])
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+def test_serves_until_a_signal_comes(server: str, ending: signal.Signals) -> None:
+    with serving("--server", server) as (process, address):
+        status, body = chat(address)
+        assert status == 200
+        assert loads_object(body)["object"] == "chat.completion"
+        out, err = end(process, ending)
+    assert process.returncode == 0
+    assert "OPENAI_BASE_URL=" in err
+    assert "Traceback" not in err
+    assert [loads_object(line)["event"] for line in out.splitlines()] == ["request"]
+
+
+def test_workers_share_their_metrics_and_leave_nothing_behind(tmp_path: Path) -> None:
+    with serving("--workers", "2", environ={"TMPDIR": str(tmp_path)}) as (process, address):
+        assert [chat(address)[0] for _ in range(3)] == [200] * 3
+        _, metrics = ask(address, "GET", "/metrics")
+        end(process, signal.SIGTERM)
+    assert process.returncode == 0
+    assert re.search(r"^llm_requests_total\{.*\} 3\.0$", metrics.decode(), re.MULTILINE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_port_in_use_is_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-m", "asgi_llmgw", "serve", "--port", port], capture_output=True, text=True, timeout=60
+        )
+    assert done.returncode == 1
+    assert done.stderr == f"asgi-llmgw: cannot listen on 127.0.0.1, port {port}: Address already in use\n"
+
+
+def test_a_server_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(Exception, match=r"uvicorn is not installed: pip install 'asgi-llmgw\[server\]'"):
+        serve(Config())
+
+
+def test_hypercorn_does_not_ignore_max_connections() -> None:
+    config = parse_config({"server": {"max_connections": 5}}, environ={})
+    with pytest.raises(Exception, match="max_connections cannot be had with hypercorn"):
+        serve(config, server="hypercorn")
+
+
+def test_the_banner_tells_how_to_try_it() -> None:
+    document: dict[str, object] = {
+        "server": {"host": "0.0.0.0"},
+        "keys": [{"name": "team-a", "key": "canary"}],
+        "models": {f"m{number}": {"targets": ["openai/gpt-4o"]} for number in range(10)},
+    }
+    shown = banner(parse_config(document, environ={"OPENAI_API_KEY": "canary"}), Address("0.0.0.0", 9000))
+    assert "m0, m1, m2, m3, m4, m5, m6, m7 and 2 more" in shown
+    assert "team-a" in shown
+    assert "OPENAI_BASE_URL=http://127.0.0.1:9000/v1" in shown
+    assert "-H 'authorization: Bearer YOUR_KEY'" in shown
+    assert '"model": "m0"' in shown
+    assert "canary" not in shown
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80"),
+        ("0.0.0.0", "http://127.0.0.1:80"),
+        ("::", "http://[::1]:80"),
+        ("::1", "http://[::1]:80"),
+        ("localhost", "http://localhost:80"),
+    ],
+)
+def test_an_address_is_written_as_a_client_takes_it(host: str, url: str) -> None:
+    assert Address(host, 80).url == url
