@@ -186,6 +186,10 @@ class _Stream(StreamObserver):
         self._decoder = codec(protocol).stream_decoder()
 
     def _events(self, frames: Iterable[ServerSentEvent]) -> Iterable[StreamEvent]:
+        """What the frames tell; nothing is read, and so nothing kept, once the stream is over."""
+        over = self.ended or self.fault is not None
+        if over:
+            return
         try:
             for frame in frames:
                 if self.fault is not None:

@@ -328,11 +328,39 @@ def test_the_translator_and_the_tap_never_raise_for_what_an_upstream_sent(
 
 @EVERY
 def test_a_stream_has_one_fault_however_much_follows_it(protocol: ir.Protocol) -> None:
-    """F145: what is read after a fault is thrown away, and the client is told once."""
-    translator = StreamTranslator(source=protocol, target="openai_chat")
+    """F145: what comes after a fault is thrown away; the client is told once, and the first fault stays."""
+    translator, tap = StreamTranslator(source=protocol, target="openai_chat"), UsageTap(protocol)
     out = translator.feed(b"data: {broken\n\n")
-    for _ in range(20):
+    tap.feed(b"data: {broken\n\n")
+    first, seen = translator.fault, tap.fault
+    for _ in range(17):
         out += translator.feed(b"x" * (1 << 20))
+        tap.feed(b"x" * (1 << 20))
     out += translator.close()
-    assert translator.fault is not None
+    tap.close()
+    assert first is not None and translator.fault is first
+    assert seen is not None and tap.fault is seen
     assert out.count(b'"error"') == 1
+
+
+@needs_wire
+@pytest.mark.parametrize(
+    ("protocol", "terminator"),
+    [
+        ("openai_chat", b"data: [DONE]\n\n"),
+        ("anthropic_messages", b'event: message_stop\ndata: {"type":"message_stop"}\n\n'),
+    ],
+)
+def test_what_follows_a_whole_stream_does_not_break_it(protocol: ir.Protocol, terminator: bytes) -> None:
+    """F145 F149 F151"""
+    stream = next(recording.stream for recording in recordings(protocol) if recording.stream)
+    translator, tap = StreamTranslator(source=protocol, target="openai_chat"), UsageTap(protocol)
+    out = b""
+    for chunk in (stream, terminator, *(b"x" * (1 << 20),) * 17):
+        out += translator.feed(chunk)
+        tap.feed(chunk)
+    out += translator.close()
+    tap.close()
+    assert (translator.fault, tap.fault) == (None, None)
+    assert (translator.ended, tap.ended) == (True, True)
+    assert out.endswith(b"data: [DONE]\n\n") and out.count(b"[DONE]") == 1
