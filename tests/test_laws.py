@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
 
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 
 from asgi_llmgw import ir
 from asgi_llmgw.errors import InvalidRequest, UpstreamError
-from asgi_llmgw.json import JSONValue, dumps, loads, loads_object
-from asgi_llmgw.protocols import PROTOCOLS, SERVED, Profile, StreamContext, codec
+from asgi_llmgw.json import JSONValue, dumps, loads, loads_object, members
+from asgi_llmgw.protocols import PROTOCOLS, SERVED, Profile, RequestHead, StreamContext, codec
 from asgi_llmgw.sse import ServerSentEvent, SSEDecoder
 from asgi_llmgw.translate import StreamTranslator, UsageTap
 from tests.strategies import JSON, OBJECT, plain_requests, plain_responses, tellings
@@ -140,6 +141,28 @@ def test_a_recorded_answer_told_as_a_stream_is_the_same_answer(protocol: ir.Prot
         assert error.message
         return
     assert ir.accumulate(ir.check_stream(ir.explode(answer))) == answer
+
+
+@needs_wire
+@EVERY
+def test_renaming_the_model_of_a_recorded_request_changes_nothing_else(
+    protocol: ir.Protocol, report: Callable[[str, int], None]
+) -> None:
+    """Law 6: the model it has already keeps every byte, another one keeps the bytes of every other value."""
+    subject, count = codec(protocol), 0
+    for recording in recordings(protocol):
+        if recording.request is not None:
+            head = subject.peek(recording.path, recording.request)
+            assert subject.with_model(recording.path, recording.request, head.model).body == recording.request
+            renamed = subject.with_model(recording.path, recording.request, "another/model")
+            assert subject.peek(renamed.path, renamed.body) == RequestHead("another/model", head.stream)
+            before, after = members(recording.request), members(renamed.body)
+            assert [(name, bytes(raw)) for name, raw in before.items() if name != "model"] == [
+                (name, bytes(raw)) for name, raw in after.items() if name != "model"
+            ]
+            count += 1
+    assert count >= {"openai_chat": 37, "anthropic_messages": 60, "gemini_generate": 59}[protocol]
+    report(f"{protocol} requests renamed", count)
 
 
 @EVERY_SERVED
