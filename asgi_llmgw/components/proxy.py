@@ -107,6 +107,7 @@ class _Call:
         self._codec: Codec = codec(self._protocol)
         self._stream = False
         self._without_usage = False
+        self._complete = False
         self.started = False
         self.gone = False
 
@@ -155,6 +156,9 @@ class _Call:
     async def watch(self, receive: Receive, group: TaskGroup) -> None:
         """Wait for the client to leave, and stop buying tokens for nobody."""
         await watch_disconnect(receive)
+        if self._complete:
+            # servers say so as well when the answer has been delivered
+            return
         self.gone = True
         self._exchange.outcome = "client_disconnected"
         if self._provider.on_disconnect == "drain":
@@ -205,6 +209,10 @@ class _Call:
     async def _whole(self, status: int, body: bytes) -> None:
         length = (b"content-length", str(len(body)).encode())
         await self._start(status, (*UNCACHED, (b"content-type", b"application/json"), length))
+        await self._finish(body)
+
+    async def _finish(self, body: bytes) -> None:
+        self._complete = True
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _forward_stream(self, response: UpstreamResponse) -> None:
@@ -240,7 +248,7 @@ class _Call:
             if not last:
                 raise InvalidUpstreamResponse("the upstream sent an empty stream")
             await self._pass_on(b"")
-        await self._send({"type": "http.response.body", "body": last, "more_body": False})
+        await self._finish(last)
 
     async def _pass_on(self, chunk: bytes) -> None:
         if not self.started:
@@ -272,7 +280,7 @@ class _Call:
         if self.gone:
             return
         self._exchange.fail(error)
-        self.started = True
+        self.started = self._complete = True
         await send_error(self._send, error, self._protocol, request_id=self._exchange.request_id)
 
 

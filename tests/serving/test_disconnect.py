@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.faultup import CHUNKED, Act, Step, chunk
-from tests.samples import CHAT_ROLE, chat_chunk, chat_request, messages_stream
+from tests.faultup import CHUNKED, Act, Step, chunk, response
+from tests.samples import CHAT_ROLE, chat_answer, chat_chunk, chat_request, chat_stream, messages_stream
 from tests.serving.conftest import KEY, House, OpenHouse
 from tests.serving.raw import connect, request, until
 
@@ -90,3 +90,18 @@ async def test_many_leaving_clients_leave_nothing_behind(house: OpenHouse) -> No
             await asyncio.gather(*(come_and_go(number) for number in range(40)))
         await until(lambda: len(asyncio.all_tasks()) <= before + 1 and not running.counted("llm_streams_in_flight"))
         assert running.counted("llm_streams_in_flight") == 0
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+async def test_a_client_that_got_everything_has_not_left(house: OpenHouse, stream: bool) -> None:
+    """F112: servers say "disconnect" once the answer is complete, too."""
+    whole = response(chat_answer(), headers=(b"content-type: application/json",))
+    streamed: list[Step] = [CHUNKED + chunk(b"".join(chat_stream("Hi", usage=True))) + chunk(b"")]
+    async with house(streamed if stream else [whole]) as running:
+        for _ in range(20):
+            async with connect(running.port) as client:
+                client.send(request(chat_request(stream=stream), key=KEY))
+                assert (await client.answer()).status == 200
+        await until(lambda: len(running.log) == 20)
+        assert {line["outcome"] for line in running.log} == {"completed"}
+        assert running.counted("llm_request_outcomes_total", outcome="completed") == 20
