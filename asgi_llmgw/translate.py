@@ -83,6 +83,7 @@ def translate_request(
         model=request.model,
         include_usage=bool(request.include_usage),
         include_thoughts=request.reasoning is None or request.reasoning.visible is not False,
+        request=request,
     )
     if model is not None:
         request = msgspec.structs.replace(request, model=model)
@@ -100,6 +101,7 @@ def translate_response(
     tool_names: ToolNames | None = None,
     clock: Callable[[], float] = time.time,
     new_id: Callable[[str], str] = new_id,
+    context: StreamContext | None = None,
 ) -> Translated:
     """Turn an upstream's whole answer into one for the client.
 
@@ -109,6 +111,7 @@ def translate_response(
         target: the client's protocol.
         model: the model name the client knows; None passes the upstream's on.
         tool_names: of the request's translation, so that renamed tools come back under their own names.
+        context: all of what the encoder may know, instead of `model`, `clock` and `new_id`.
 
     Raises:
         InvalidUpstreamResponse: the body cannot be read.
@@ -119,7 +122,7 @@ def translate_response(
         return Translated(body, answer=answer)
     if tool_names is not None:
         answer = tool_names.response(answer)
-    context = StreamContext(model=model, clock=clock, new_id=new_id)
+    context = context or StreamContext(model=model, clock=clock, new_id=new_id)
     encoded = codec(target).encode_response(answer, context=context)
     return Translated(encoded.body, diagnostics=(*answer.diagnostics, *encoded.diagnostics), answer=answer)
 

@@ -16,6 +16,8 @@ FLOORS = (
     ("sse",),
     ("ir",),
     ("protocols.base", "protocols.scrub"),
+    ("protocols.fields",),
+    ("protocols.data_urls", "protocols.openai"),
     (
         "protocols.openai_chat",
         "protocols.openai_responses",

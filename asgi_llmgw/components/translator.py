@@ -237,8 +237,7 @@ class _Answer:
                 target=self._serve,
                 model=self.context.model,
                 tool_names=self.tool_names,
-                clock=self.context.clock,
-                new_id=self.context.new_id,
+                context=self.context,
             )
         except UpstreamError as error:
             await self.fail(error)

@@ -107,6 +107,7 @@ class StreamContext(msgspec.Struct, frozen=True, kw_only=True):
         include_thoughts: the client wants to see reasoning where its protocol makes that optional.
         clock: seconds since the epoch.
         new_id: makes the ids the vendor did not give.
+        request: what was asked, for protocols whose answers repeat it (Responses).
     """
 
     model: str | None = None
@@ -114,6 +115,7 @@ class StreamContext(msgspec.Struct, frozen=True, kw_only=True):
     include_thoughts: bool = True
     clock: Callable[[], float] = time.time
     new_id: Callable[[str], str] = new_id
+    request: ChatRequest | None = None
 
 
 class StreamDecoder(Protocol):
@@ -186,9 +188,9 @@ class Diagnostics:
         """The target says it a little differently."""
         self._items.append(Diagnostic(path, "approximated", "info" if info else "warning", detail))
 
-    def clamped(self, path: str, detail: str = "") -> None:
+    def clamped(self, path: str, detail: str = "", *, info: bool = False) -> None:
         """The value is outside the target's range."""
-        self._items.append(Diagnostic(path, "clamped", "warning", detail))
+        self._items.append(Diagnostic(path, "clamped", "info" if info else "warning", detail))
 
     def renamed(self, path: str, detail: str = "") -> None:
         """A name does not fit the target's alphabet or length."""

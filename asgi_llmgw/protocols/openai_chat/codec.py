@@ -16,10 +16,11 @@ from asgi_llmgw.protocols.base import (
     StreamContext,
     safe_tool_name,
 )
+from asgi_llmgw.protocols.fields import Fields
+from asgi_llmgw.protocols.openai import errors
 from asgi_llmgw.sse import ServerSentEvent
 
-from . import errors, request_decoder, request_encoder, response
-from .fields import Fields
+from . import request_decoder, request_encoder, response
 from .stream_decoder import ChatStreamDecoder
 from .stream_encoder import ChatStreamEncoder
 from .wire import NAME, PATH

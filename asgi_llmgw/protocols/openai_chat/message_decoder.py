@@ -22,9 +22,9 @@ from asgi_llmgw.ir import (
     UnknownPart,
 )
 from asgi_llmgw.json import as_list, as_object, dumps_text
+from asgi_llmgw.protocols.fields import Fields, invalid, missing, wrong_type
 
 from .carriers import google_signature, place_signatures, reasoning_parts
-from .fields import Fields, invalid, missing, wrong_type
 from .media import decode_audio, decode_file, decode_image, decode_video
 from .response import citation
 from .wire import NAME

@@ -20,10 +20,11 @@ from asgi_llmgw.ir import (
 )
 from asgi_llmgw.json import repeated_member
 from asgi_llmgw.protocols.base import parse_request
+from asgi_llmgw.protocols.fields import Fields, invalid, missing, wrong_type
+from asgi_llmgw.protocols.openai.words import EFFORTS
 
-from .fields import Fields, invalid, missing, wrong_type
 from .message_decoder import MessageDecoder, cache_mark
-from .wire import EFFORTS, NAME, REQUEST_FIELDS, extension_loss
+from .wire import NAME, REQUEST_FIELDS, extension_loss
 
 _MODES: Final[dict[str, Literal["auto", "none", "required"]]] = {
     "auto": "auto",

@@ -8,9 +8,10 @@ from typing import assert_never
 from asgi_llmgw.ir import ChatRequest, CustomTool, ResponseFormat, ServerTool, Tool
 from asgi_llmgw.json import JSONObject, JSONValue, dumps
 from asgi_llmgw.protocols.base import Diagnostics, EncodedRequest, Profile, safe_tool_name, unsupported
+from asgi_llmgw.protocols.openai.words import MAX_IDENTIFIER, SERVICE_TIERS, budget_effort
 
 from .message_encoder import MessageEncoder
-from .wire import MAX_IDENTIFIER, MAX_STOP, NAME, PATH, SERVICE_TIERS, budget_effort
+from .wire import MAX_STOP, NAME, PATH
 
 
 def encode_request(request: ChatRequest, profile: Profile) -> EncodedRequest:

@@ -34,12 +34,14 @@ from asgi_llmgw.json import (
     loads_object,
 )
 from asgi_llmgw.protocols.base import Diagnostics, EncodedResponse, StreamContext
+from asgi_llmgw.protocols.data_urls import parse_data_url
+from asgi_llmgw.protocols.openai.errors import error_of
+from asgi_llmgw.protocols.openai.words import SERVICE_TIERS
 
 from .carriers import all_details, google_extra, google_signature, place_signatures, reasoning_parts
-from .errors import error_of
-from .media import image_url, parse_data_url
+from .media import image_url
 from .usage import decode_logprobs, decode_usage, encode_logprobs, encode_usage
-from .wire import NAME, SERVICE_TIERS, finish_in, finish_out
+from .wire import NAME, finish_in, finish_out
 
 
 def decode_response(body: bytes) -> ChatResponse:
@@ -292,6 +294,9 @@ class _MessageWriter:
         if self._legacy and self.calls:
             self._diagnostics.dropped(path, "the functions form has one call only")
             return
+        if self._legacy:
+            self.calls.append({"name": part.name, "arguments": part.arguments or "{}"})
+            return
         identifier = part.id or self._context.new_id("call_")
         self.calls.append(encode_call(part, identifier))
 
@@ -325,7 +330,7 @@ class _MessageWriter:
         if self._audio is not None:
             message["audio"] = self._audio
         if self.calls and self._legacy:
-            message["function_call"] = self.calls[0]["function"]
+            message["function_call"] = self.calls[0]
         elif self.calls:
             message["tool_calls"] = [*self.calls]
         if self._signature is not None:

@@ -35,10 +35,10 @@ from asgi_llmgw.ir import (
     cut,
 )
 from asgi_llmgw.json import JSONError, JSONObject, JSONValue, as_int, as_list, as_object, as_str, loads
+from asgi_llmgw.protocols.openai.errors import error_of
 from asgi_llmgw.sse import ServerSentEvent
 
 from .carriers import detail_part, google_signature
-from .errors import error_of
 from .response import arguments_text, citation, decode_content, decode_image
 from .usage import decode_logprobs, decode_usage
 from .wire import finish_in

@@ -36,13 +36,14 @@ from asgi_llmgw.ir import (
 )
 from asgi_llmgw.json import JSONObject, JSONValue, dumps
 from asgi_llmgw.protocols.base import Diagnostics, StreamContext
+from asgi_llmgw.protocols.openai.errors import encode_stream_error
+from asgi_llmgw.protocols.openai.words import SERVICE_TIERS
 from asgi_llmgw.sse import ServerSentEvent
 
 from .carriers import detail_entries, google_extra
-from .errors import encode_stream_error
 from .response import encode_audio, encode_citation, encode_image
 from .usage import encode_logprobs, encode_usage
-from .wire import SERVICE_TIERS, finish_out
+from .wire import finish_out
 
 _DONE: Final = ServerSentEvent(b"[DONE]")
 _NO_FINISH: Final = b',"logprobs":null,"finish_reason":null}]'

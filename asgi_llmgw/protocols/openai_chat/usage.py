@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
 from asgi_llmgw.ir import TokenLogprob, Usage
-from asgi_llmgw.json import JSONObject, JSONValue, as_float, as_int, as_list, as_object, as_str
+from asgi_llmgw.json import JSONObject, JSONValue, as_object
 from asgi_llmgw.protocols.base import Diagnostics
-
-_MOST: Final = 2**53
-
-
-def _count(value: JSONValue) -> int | None:
-    """A count one can believe; vendors have sent negative ones, floats and text."""
-    number = as_int(value)
-    return number if number is not None and 0 <= number < _MOST else None
+from asgi_llmgw.protocols.openai.tokens import count, decode_tokens, encode_tokens
 
 
 def _first(*values: JSONValue) -> int | None:
-    return next((count for value in values if (count := _count(value)) is not None), None)
+    return next((number for value in values if (number := count(value)) is not None), None)
 
 
 def decode_usage(value: JSONValue) -> Usage | None:
@@ -29,9 +21,9 @@ def decode_usage(value: JSONValue) -> Usage | None:
         return None
     prompt = as_object(raw.get("prompt_tokens_details"))
     completion = as_object(raw.get("completion_tokens_details"))
-    input_tokens = _count(raw.get("prompt_tokens"))
-    output_tokens = _count(raw.get("completion_tokens"))
-    total = _count(raw.get("total_tokens"))
+    input_tokens = count(raw.get("prompt_tokens"))
+    output_tokens = count(raw.get("completion_tokens"))
+    total = count(raw.get("total_tokens"))
     if input_tokens is not None and output_tokens is not None and total is not None:
         # xAI and Google's own layer count the reasoning in the total only
         output_tokens = max(output_tokens, total - input_tokens)
@@ -41,13 +33,13 @@ def decode_usage(value: JSONValue) -> Usage | None:
         cache_read_tokens=_first(
             prompt.get("cached_tokens"), raw.get("prompt_cache_hit_tokens"), raw.get("cached_tokens")
         ),
-        cache_write_tokens=_count(prompt.get("cache_write_tokens")),
-        reasoning_tokens=_count(completion.get("reasoning_tokens")),
-        audio_input_tokens=_count(prompt.get("audio_tokens")),
-        audio_output_tokens=_count(completion.get("audio_tokens")),
-        image_input_tokens=_count(prompt.get("image_tokens")),
-        accepted_prediction_tokens=_count(completion.get("accepted_prediction_tokens")),
-        rejected_prediction_tokens=_count(completion.get("rejected_prediction_tokens")),
+        cache_write_tokens=count(prompt.get("cache_write_tokens")),
+        reasoning_tokens=count(completion.get("reasoning_tokens")),
+        audio_input_tokens=count(prompt.get("audio_tokens")),
+        audio_output_tokens=count(completion.get("audio_tokens")),
+        image_input_tokens=count(prompt.get("image_tokens")),
+        accepted_prediction_tokens=count(completion.get("accepted_prediction_tokens")),
+        rejected_prediction_tokens=count(completion.get("rejected_prediction_tokens")),
         raw=raw,
     )
 
@@ -90,33 +82,10 @@ def _known(**counts: int | None) -> JSONObject:
 
 def decode_logprobs(value: JSONValue, key: str) -> tuple[TokenLogprob, ...] | None:
     """The tokens of `logprobs.content` or `.refusal`, None where they are not told."""
-    tokens = as_object(value).get(key)
-    if not isinstance(tokens, list):
-        return None
-    return tuple(_decode_token(as_object(token)) for token in tokens)
-
-
-def _decode_token(token: JSONObject) -> TokenLogprob:
-    raw = token.get("bytes")
-    values = None
-    if isinstance(raw, list):
-        values = tuple(byte for item in raw if (byte := as_int(item)) is not None)
-    return TokenLogprob(
-        as_str(token.get("token")) or "",
-        as_float(token.get("logprob")) or 0.0,
-        values,
-        tuple(_decode_token(as_object(rival)) for rival in as_list(token.get("top_logprobs"))),
-    )
+    return decode_tokens(as_object(value).get(key))
 
 
 def encode_logprobs(tokens: Iterable[TokenLogprob], *, refusal: bool = False) -> JSONObject:
     """The `logprobs` object of a choice."""
-    encoded: list[JSONValue] = [
-        {**_encode_token(token), "top_logprobs": [_encode_token(rival) for rival in token.top]} for token in tokens
-    ]
+    encoded = encode_tokens(tokens)
     return {"content": None, "refusal": encoded} if refusal else {"content": encoded, "refusal": None}
-
-
-def _encode_token(token: TokenLogprob) -> JSONObject:
-    values = token.bytes if token.bytes is not None else tuple(token.token.encode())
-    return {"token": token.token, "logprob": token.logprob, "bytes": list(values)}

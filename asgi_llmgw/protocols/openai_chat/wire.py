@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, get_args
+from typing import Final
 
-from asgi_llmgw.ir import Effort, FinishKind, FinishReason, Protocol, Severity
+from asgi_llmgw.ir import FinishKind, FinishReason, Protocol, Severity
 from asgi_llmgw.json import JSONValue
 
 NAME: Final[Protocol] = "openai_chat"
@@ -37,30 +37,7 @@ FINISH_OUT: Final[Mapping[FinishKind, str]] = {
     "other": "stop",
 }
 
-EFFORTS: Final[Mapping[str, Effort]] = {effort: effort for effort in get_args(Effort)}
-BUDGET_EFFORTS: Final[tuple[tuple[int, Effort], ...]] = (
-    (0, "none"),
-    (1024, "minimal"),
-    (4096, "low"),
-    (12288, "medium"),
-    (24576, "high"),
-)
-"""The highest thinking budget of each effort; more than the last one is `xhigh`."""
-
-SERVICE_TIERS: Final[Mapping[str, str]] = {
-    "auto": "auto",
-    "default": "default",
-    "standard": "default",
-    "standard_only": "default",
-    "flex": "flex",
-    "scale": "scale",
-    "priority": "priority",
-    "fast": "fast",
-    "ultrafast": "fast",
-}
-
 MAX_STOP: Final = 4
-MAX_IDENTIFIER: Final = 64
 
 REQUEST_FIELDS: Final = frozenset(
     {
@@ -149,10 +126,3 @@ def finish_out(kind: FinishKind, *, calls: bool, legacy: bool) -> str:
     if calls:
         return "function_call" if legacy else "tool_calls"
     return "stop" if kind == "tool_calls" else FINISH_OUT[kind]
-
-
-def budget_effort(budget: int) -> Effort | None:
-    """The effort that is about as much as this many tokens; None leaves it to the model."""
-    if budget < 0:
-        return None
-    return next((effort for limit, effort in BUDGET_EFFORTS if budget <= limit), "xhigh")

@@ -1,4 +1,4 @@
-"""Errors of Chat Completions, written and read; read in the shapes of all who speak it."""
+"""OpenAI's errors, written and read; read in the shapes of all who speak its protocols."""
 
 from __future__ import annotations
 
@@ -66,7 +66,14 @@ _CONTEXT_TEXT: Final = re.compile(
 _CREDENTIAL_CODES: Final = frozenset({"invalid_api_key", "api_key_invalid", "authentication_error", "unauthenticated"})
 _CREDENTIAL_TEXT: Final = re.compile(r"(?:incorrect|invalid) api[ _]key|api key not valid|x-api-key", re.IGNORECASE)
 _FILTER_CODES: Final = frozenset(
-    {"content_filter", "content_policy_violation", "responsibleaipolicyviolation", "moderation_blocked"}
+    {
+        "content_filter",
+        "content_policy_violation",
+        "responsibleaipolicyviolation",
+        "moderation_blocked",
+        "bio_policy",
+        "misalignment_policy_violation",
+    }
 )
 _QUOTA_CODES: Final = frozenset({"insufficient_quota", "billing_error", "billing_not_active", "insufficient_balance"})
 _MODEL_CODES: Final = frozenset({"model_not_found", "deploymentnotfound", "not_found_error", "not_found"})
@@ -231,14 +238,14 @@ def error_object(error: GatewayError) -> JSONObject:
     }
 
 
-def encode_error(error: GatewayError) -> EncodedError:
-    """The error as an answer."""
+def encode_error(error: GatewayError, *, status: int | None = None) -> EncodedError:
+    """The error as an answer, with a `status` of its own where a protocol has another opinion."""
     headers = [(b"content-type", JSON)]
     if error.retry_after is not None:
         headers.append((b"retry-after", b"%d" % max(0, math.ceil(error.retry_after))))
     if not _curable(error):
         headers.append((b"x-should-retry", b"false"))
-    return EncodedError(error.status, dumps(error_object(error)), tuple(headers))
+    return EncodedError(error.status if status is None else status, dumps(error_object(error)), tuple(headers))
 
 
 def encode_stream_error(error: GatewayError) -> ServerSentEvent:

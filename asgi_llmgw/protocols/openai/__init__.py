@@ -1,0 +1,1 @@
+"""What Chat Completions and Responses have in common: OpenAI's errors and words."""
