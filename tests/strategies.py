@@ -89,9 +89,9 @@ def choices(draw: st.DrawFn, index: int) -> ir.Choice:
 
 
 @st.composite
-def responses(draw: st.DrawFn) -> ir.ChatResponse:
-    """Any answer the representation can hold."""
-    indices = sorted(draw(st.sets(st.integers(0, 4), max_size=3)))
+def responses(draw: st.DrawFn, *, most_choices: int = 5) -> ir.ChatResponse:
+    """Any answer the representation can hold, with so many choices at most."""
+    indices = sorted(draw(st.sets(st.integers(0, most_choices - 1), max_size=3)))
     return ir.ChatResponse(
         choices=tuple(draw(choices(index)) for index in indices),
         id=draw(WORD | st.just("")),
