@@ -297,9 +297,6 @@ class _MessageWriter:
         if self._legacy:
             self.calls.append({"name": part.name, "arguments": part.arguments or "{}"})
             return
-        if self._legacy:
-            self.calls.append({"name": part.name, "arguments": part.arguments or "{}"})
-            return
         identifier = part.id or self._context.new_id("call_")
         self.calls.append(encode_call(part, identifier))
 
