@@ -79,6 +79,10 @@ class Running:
     def client(self, key: str) -> OpenAI:
         return OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=PATIENCE)
 
+    @property
+    def outcomes(self) -> list[object]:
+        return [line["outcome"] for line in self.log if line["endpoint"] == "/v1/chat/completions"]
+
 
 @contextmanager
 def serving(command: str, folder: Path, **more: str) -> Iterator[Running]:
@@ -143,6 +147,7 @@ def test_standalone_runs_under_every_server(program: str) -> None:
             asked(gateway.client("a-guess"), "smart")
         with pytest.raises(NotFoundError):
             asked(client, "gpt-4o")
+    assert gateway.outcomes == ["completed", "completed", "rejected", "rejected"]
 
 
 def test_the_standalone_client_prints_both_kinds_of_answer() -> None:
@@ -166,6 +171,7 @@ def test_fastapi_hands_its_tokens_over_and_keeps_its_own_routes() -> None:
         assert httpx.get(f"{site.url}/whoami").status_code == 401
         assert httpx.get(f"{site.url}/v1/nothing").json()["error"]["code"] == "unknown_url"
     assert [line["api_key"] for line in site.log][:2] == ["alice", "alice"]
+    assert site.outcomes == ["completed", "completed", "rejected"]
 
 
 def test_fastapi_hands_its_signed_in_user_over_without_a_lifespan() -> None:
@@ -198,6 +204,7 @@ def test_django_and_the_gateway_share_a_server_and_a_database(tmp_path: Path) ->
         with pytest.raises(AuthenticationError):
             asked(site.client("a-guess"), "any-name")
     assert [line["api_key"] for line in site.log] == ["team-a", "team-a", None]
+    assert site.outcomes == ["completed", "completed", "rejected"]
 
 
 def test_the_django_migrations_match_its_models(tmp_path: Path) -> None:
