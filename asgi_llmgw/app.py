@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from asgi_llmgw._types import ASGIApp, Message, Receive, Scope, Send
 from asgi_llmgw.components.auth import AuthMiddleware, Verify
 from asgi_llmgw.components.context import ContextMiddleware, stdout_log
+from asgi_llmgw.components.count_tokens import CountTokensApp
 from asgi_llmgw.components.dispatch import DispatchApp
 from asgi_llmgw.components.endpoints import EndpointsMiddleware
 from asgi_llmgw.components.health import HealthApp, Readiness, ReadyApp
@@ -155,8 +156,11 @@ def build_app(
     transports = _transports(config, providers, upstreams or {}, upstream)
     registry = registry if registry is not None else CollectorRegistry()
     models = ModelsApp(table=table, created=int(time.time()))
+    max_body = config.server.max_body_bytes
+    counting = CountTokensApp(providers=providers, upstreams=transports, max_body=max_body)
     apps: dict[Operation, ASGIApp] = {
         "chat": _chat(config, providers, table, transports),
+        "count_tokens": RouterMiddleware(counting, table=table, max_body=max_body),
         "models": models,
         "model": models,
         "health": HealthApp(),

@@ -18,7 +18,7 @@ from asgi_llmgw.ir import Diagnostic, Protocol, Usage
 
 SCOPE_KEY: Final = "asgi_llmgw"
 
-Operation: TypeAlias = Literal["chat", "models", "model", "health", "ready", "metrics"]
+Operation: TypeAlias = Literal["chat", "count_tokens", "models", "model", "health", "ready", "metrics"]
 Outcome: TypeAlias = Literal["completed", "client_disconnected", "upstream_error", "rejected"]
 OnLoss: TypeAlias = Literal["allow", "warn", "reject"]
 

@@ -56,10 +56,16 @@ async def send_error(
 
 
 async def send_json(
-    send: Send, status: int, value: object, *, request_id: str | None = None, head: bool = False
+    send: Send,
+    status: int,
+    value: object,
+    *,
+    request_id: str | None = None,
+    extra_headers: Iterable[tuple[bytes, bytes]] = (),
+    head: bool = False,
 ) -> None:
     """Answer with a JSON document."""
-    headers = [(b"content-type", b"application/json"), NO_STORE]
+    headers = [(b"content-type", b"application/json"), NO_STORE, *extra_headers]
     if request_id is not None:
         headers += request_id_headers(None, request_id)
     await send_document(send, status, dumps(value), headers=headers, head=head)

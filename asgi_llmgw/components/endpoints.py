@@ -40,9 +40,11 @@ class EndpointsMiddleware:
                 exchange.operation = endpoint.operation
                 exchange.client_protocol = endpoint.protocol
                 exchange.endpoint = endpoint.template
-                if endpoint.model is not None:
+                if endpoint.operation != "chat":
                     exchange.model = endpoint.model
-                await self._app({**scope, SCOPE_KEY: exchange}, receive, send)
+                # from here on the path is the protocol's own, wherever we are mounted
+                canonical = {"path": endpoint.path, "raw_path": endpoint.path.encode(), "root_path": ""}
+                await self._app({**scope, **canonical, SCOPE_KEY: exchange}, receive, send)
             case MethodNotAllowed() as refused:
                 exchange.client_protocol = refused.protocol
                 exchange.endpoint = refused.template

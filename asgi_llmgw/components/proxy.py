@@ -38,6 +38,7 @@ from asgi_llmgw.upstream.base import Upstream, UpstreamRequest, UpstreamResponse
 MAX_ANSWER: Final = 64 * 1024 * 1024
 MAX_ERROR: Final = 64 * 1024
 DRAIN_SECONDS: Final = 30.0
+_ACCEPT: Final = {True: b"text/event-stream", False: b"application/json"}
 
 
 class ProxyApp:
@@ -134,24 +135,11 @@ class _Call:
                 body, self._without_usage = asked, True
         return UpstreamRequest(
             url=self._provider.url(self._protocol, encoded.path),
-            headers=self._headers(),
+            headers=self._provider.request_headers(exchange.headers, accept=_ACCEPT[head.stream]),
             body=body,
             stream=head.stream,
             timeouts=self._provider.timeouts,
         )
-
-    def _headers(self) -> Headers:
-        """Ours, and of the client's only what the provider's allow-list names."""
-        provider = self._provider
-        accept = b"text/event-stream" if self._stream else b"application/json"
-        ours = ((b"content-type", b"application/json"), (b"accept", accept), *provider.headers)
-        names = {name for name, _ in ours}
-        passed = {
-            name: value
-            for name, value in self._exchange.headers
-            if name in provider.forward_headers and name not in names
-        }
-        return (*ours, *passed.items(), *provider.credentials())
 
     async def watch(self, receive: Receive, group: TaskGroup) -> None:
         """Wait for the client to leave, and stop buying tokens for nobody."""

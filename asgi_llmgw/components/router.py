@@ -9,7 +9,7 @@ from asgi_llmgw.asgi import MAX_BODY, ClientDisconnected, header, path_with_quer
 from asgi_llmgw.errors import GatewayError, RequestError
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange
 from asgi_llmgw.ir import Protocol
-from asgi_llmgw.protocols import codec
+from asgi_llmgw.protocols import RequestHead, codec
 from asgi_llmgw.render import send_error
 from asgi_llmgw.routing.routes import Route, RouteTable
 
@@ -48,7 +48,7 @@ class RouterMiddleware:
         try:
             _check_media(exchange.headers)
             body = await read_body(receive, headers=exchange.headers, limit=self._max_body)
-            head = codec(protocol).peek(path_with_query(scope), body)
+            head = self._head(exchange, protocol, path_with_query(scope), body)
             exchange.model = head.model
             exchange.stream = head.stream
             route = self._find(exchange, head.model)
@@ -64,6 +64,12 @@ class RouterMiddleware:
         exchange.on_loss = route.on_loss
         exchange.targets = route.targets_for(head.model)
         await self._app(scope, replay(body, receive), send)
+
+    def _head(self, exchange: Exchange, protocol: Protocol, path: str, body: bytes) -> RequestHead:
+        if exchange.model is not None:
+            # the path has named it
+            return RequestHead(exchange.model, stream=False)
+        return codec(protocol).peek(path, body)
 
     def _find(self, exchange: Exchange, model: str) -> Route:
         route = self._table.match(model) if _is_name(model) else None

@@ -58,6 +58,13 @@ class Provider:
         """Whether it can be called at all: it has a key, or needs none."""
         return self.auth == "none" or bool(self.api_keys)
 
+    def request_headers(self, client: Headers, *, accept: bytes = b"application/json") -> Headers:
+        """All headers of a call: ours, our credential, and of the client's only what the allow-list names."""
+        ours = ((b"content-type", b"application/json"), (b"accept", accept), *self.headers)
+        names = {name for name, _ in ours}
+        passed = {name: value for name, value in client if name in self.forward_headers and name not in names}
+        return (*ours, *passed.items(), *self.credentials())
+
     def credentials(self, *, key: str | None = None) -> Headers:
         """The header that tells the vendor who we are; empty where none is needed."""
         secret = key if key is not None else (self.api_keys[0] if self.api_keys else None)

@@ -8,6 +8,7 @@ from typing import Final
 from asgi_llmgw._types import Headers
 from asgi_llmgw.exchange import Operation
 from asgi_llmgw.ir import Protocol
+from asgi_llmgw.protocols import SERVED
 
 _READ: Final = ("GET", "HEAD")
 _WRITE: Final = ("POST",)
@@ -23,22 +24,25 @@ class EndpointRow:
     Args:
         template: the path; `{id}` at its end stands for one or more segments.
         methods: what is answered there.
+        protocol: what its clients speak.
         versioned: the path stands below `/v1`, which base URLs leave out or say twice.
     """
 
     template: str
     methods: tuple[str, ...]
     operation: Operation
+    protocol: Protocol = "openai_chat"
     versioned: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What a request means. `model` is set where the path names one."""
+    """What a request means. `path` is how the protocol itself writes it; `model` is set where the path names one."""
 
     operation: Operation
     template: str
     protocol: Protocol
+    path: str
     model: str | None = None
 
 
@@ -51,28 +55,47 @@ class MethodNotAllowed:
     protocol: Protocol
 
 
-ENDPOINTS: Final = (
+_ALL: Final = (
     EndpointRow("/health", _READ, "health", versioned=False),
     EndpointRow("/ready", _READ, "ready", versioned=False),
     EndpointRow("/metrics", _READ, "metrics", versioned=False),
     EndpointRow("/v1/chat/completions", _WRITE, "chat"),
+    EndpointRow("/v1/responses", _WRITE, "chat", "openai_responses"),
+    EndpointRow("/v1/messages", _WRITE, "chat", "anthropic_messages"),
+    EndpointRow("/v1/messages/count_tokens", _WRITE, "count_tokens", "anthropic_messages"),
     EndpointRow("/v1/models", _READ, "models"),
     EndpointRow("/v1/models/{id}", _READ, "model"),
+    EndpointRow("/v1beta/models", _READ, "models", "gemini_generate"),
+    EndpointRow("/v1beta/models/{id}", _READ, "model", "gemini_generate"),
+    EndpointRow("/v1beta/models/{id}:generateContent", _WRITE, "chat", "gemini_generate"),
+    EndpointRow("/v1beta/models/{id}:streamGenerateContent", _WRITE, "chat", "gemini_generate"),
+    EndpointRow("/v1beta/models/{id}:countTokens", _WRITE, "count_tokens", "gemini_generate"),
 )
+
+ENDPOINTS: Final = tuple(row for row in _ALL if row.protocol in SERVED)
 """Everything that is served."""
 
-MODELS_DIALECTS: Final[frozenset[Protocol]] = frozenset({"openai_chat"})
-"""The dialects in which `/v1/models` can be answered; a client of another one gets OpenAI's."""
+MODELS_DIALECTS: Final[frozenset[Protocol]] = frozenset(SERVED)
+"""The dialects in which models can be listed; a client of another one gets OpenAI's."""
+
+_GEMINI: Final = "/v1beta"
+_GEMINI_VERSIONS: Final = ("/v1beta", "/v1alpha")
+_ACTIONS: Final = {
+    row.template.rpartition(":")[2]: row
+    for row in ENDPOINTS
+    if row.protocol == "gemini_generate" and ":" in row.template
+}
+_GEMINI_PLAIN: Final = {
+    row.operation: row for row in ENDPOINTS if row.protocol == "gemini_generate" and ":" not in row.template
+}
 
 _PLAIN: Final = {row.template: row for row in ENDPOINTS if not row.versioned}
 _VERSIONED: Final = {
-    row.template.removeprefix(_VERSION): row for row in ENDPOINTS if row.versioned and not row.template.endswith("{id}")
-}
-_WITH_ID: Final = tuple(
-    (row.template.removeprefix(_VERSION).removesuffix("{id}"), row)
+    row.template.removeprefix(_VERSION): row
     for row in ENDPOINTS
-    if row.template.endswith("{id}")
-)
+    if row.versioned and "{id}" not in row.template and not row.template.startswith(_GEMINI)
+}
+_MODEL: Final = next(row for row in ENDPOINTS if row.template == "/v1/models/{id}")
 
 
 def match_endpoint(method: str, path: str, headers: Headers) -> Endpoint | MethodNotAllowed | None:
@@ -82,14 +105,15 @@ def match_endpoint(method: str, path: str, headers: Headers) -> Endpoint | Metho
         path: decoded, below the mount point. `/v1` in front may be missing (mounted there) or doubled (a base URL
             that ends in it already).
     """
-    found = _find(path)
+    found = _find_gemini(method, path) or _find(path)
     if found is None:
         return None
     row, model = found
     protocol = _protocol(row, headers)
     if method not in row.methods:
         return MethodNotAllowed(row.methods, row.template, protocol)
-    return Endpoint(row.operation, row.template, protocol, model)
+    written = row.template if model is None else row.template.replace("{id}", model)
+    return Endpoint(row.operation, row.template, protocol, written, model)
 
 
 def models_dialect(headers: Headers) -> Protocol:
@@ -110,11 +134,33 @@ def _find(path: str) -> tuple[EndpointRow, str | None] | None:
     exact = _VERSIONED.get(rest)
     if exact is not None:
         return exact, None
-    for prefix, row in _WITH_ID:
-        model = rest.removeprefix(prefix)
-        if model != rest and _is_model_id(model):
-            return row, model
+    model = rest.removeprefix("/models/")
+    if model != rest and _is_model_id(model):
+        return _MODEL, model
     return None
+
+
+def _find_gemini(method: str, path: str) -> tuple[EndpointRow, str | None] | None:
+    """Gemini's paths: a version of their own, and the action after the last colon.
+
+    Newer clients of its say `/v1/`, and some leave `models/` out.
+    """
+    version = next((found for found in _GEMINI_VERSIONS if path.startswith(found + "/")), None)
+    rest = path[len(version) :] if version is not None else _without_versions(path)
+    name, colon, action = rest.rpartition(":")
+    row = _ACTIONS.get(action) if colon and (method == "POST" or version is not None) else None
+    if row is None and version is None:
+        return None
+    if row is None:
+        name = rest
+        if name == "/models" and "models" in _GEMINI_PLAIN:
+            return _GEMINI_PLAIN["models"], None
+        row = _GEMINI_PLAIN.get("model")
+    listed = name.startswith("/models/")
+    model = name.removeprefix("/models/") if listed else name[1:]
+    if row is None or not _is_model_id(model) or not (listed or ":" in row.template):
+        return None
+    return row, model
 
 
 def _without_versions(path: str) -> str:
@@ -126,10 +172,10 @@ def _without_versions(path: str) -> str:
 
 
 def _protocol(row: EndpointRow, headers: Headers) -> Protocol:
-    if row.operation in ("models", "model"):
+    if row.operation in ("models", "model") and row.protocol == "openai_chat":
         dialect = models_dialect(headers)
         return dialect if dialect in MODELS_DIALECTS else "openai_chat"
-    return "openai_chat"
+    return row.protocol
 
 
 def _is_model_id(text: str) -> bool:

@@ -26,7 +26,7 @@ def test_every_row_is_found_at_its_own_template(row: EndpointRow) -> None:
 @pytest.mark.parametrize("path", ["/chat/completions", "/v1/chat/completions", "/v1/v1/chat/completions"])
 def test_the_version_may_be_missing_or_doubled(path: str) -> None:
     found = match_endpoint("POST", path, ())
-    assert found == Endpoint("chat", "/v1/chat/completions", "openai_chat")
+    assert found == Endpoint("chat", "/v1/chat/completions", "openai_chat", "/v1/chat/completions")
 
 
 @pytest.mark.parametrize(

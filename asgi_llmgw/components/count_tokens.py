@@ -1,0 +1,104 @@
+"""How many tokens would this request have? The vendor's own count where it has one, else an estimate that errs high."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import quote
+
+import anyio
+
+from asgi_llmgw._types import Receive, Scope, Send
+from asgi_llmgw.asgi import MAX_BODY, ClientDisconnected, read_body, send_gone, watch_disconnect
+from asgi_llmgw.errors import GatewayError, UpstreamError
+from asgi_llmgw.exchange import Exchange, Target
+from asgi_llmgw.ir import Protocol
+from asgi_llmgw.json import JSONError, JSONObject, as_int, loads_object, replace_model
+from asgi_llmgw.protocols.base import parse_request
+from asgi_llmgw.providers.base import Provider
+from asgi_llmgw.render import send_error, send_json
+from asgi_llmgw.tokens import estimate_tokens
+from asgi_llmgw.upstream.base import Upstream, UpstreamRequest
+
+ESTIMATED: Final = (b"x-llmgw-token-count", b"estimate")
+_MAX_ANSWER: Final = 64 * 1024
+_FIELD: Final[dict[Protocol, str]] = {"anthropic_messages": "input_tokens", "gemini_generate": "totalTokens"}
+"""Where the number stands in an answer; these protocols have a count of their own."""
+
+
+class CountTokensApp:
+    """Count the input tokens of a chat request. It always answers: a client that counts must not be stopped by it.
+
+    Args:
+        providers: every provider by name.
+        upstreams: what makes the calls, by provider name.
+        max_body: the largest request, in bytes.
+    """
+
+    def __init__(
+        self, *, providers: Mapping[str, Provider], upstreams: Mapping[str, Upstream], max_body: int = MAX_BODY
+    ) -> None:
+        self._providers = dict(providers)
+        self._upstreams = dict(upstreams)
+        self._max_body = max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        exchange = Exchange.get_or_create(scope)
+        protocol: Protocol = exchange.client_protocol or "anthropic_messages"
+        try:
+            body = await read_body(receive, headers=exchange.headers, limit=self._max_body)
+            request = parse_request(body)
+        except ClientDisconnected:
+            exchange.outcome = "client_disconnected"
+            await send_gone(send)
+            return
+        except GatewayError as error:
+            exchange.reject(error)
+            await send_error(send, error, protocol, request_id=exchange.request_id)
+            return
+        answer: JSONObject | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(_leave, receive, group.cancel_scope)
+            answer = await self._ask(exchange, protocol, body)
+            group.cancel_scope.cancel()
+        if answer is not None:
+            await send_json(send, 200, answer, request_id=exchange.request_id)
+            return
+        counted: JSONObject = {_FIELD.get(protocol, "input_tokens"): estimate_tokens(request)}
+        await send_json(send, 200, counted, request_id=exchange.request_id, extra_headers=(ESTIMATED,))
+
+    async def _ask(self, exchange: Exchange, protocol: Protocol, body: bytes) -> JSONObject | None:
+        """The first target's own count, None where it has none or does not tell."""
+        field = _FIELD.get(protocol)
+        for target in exchange.targets[:1]:
+            provider = self._providers.get(target.provider)
+            if field is None or provider is None or protocol not in provider.protocols or not provider.usable():
+                continue
+            exchange.provider, exchange.upstream_model = provider.name, target.model
+            try:
+                request = _request(provider, protocol, target, body, exchange)
+                async with self._upstreams[provider.name].open(request) as response:
+                    answer = loads_object(await response.aread(limit=_MAX_ANSWER))
+            except (UpstreamError, JSONError):
+                return None
+            if response.status == 200 and as_int(answer.get(field)) is not None:
+                return answer
+        return None
+
+
+def _request(
+    provider: Provider, protocol: Protocol, target: Target, body: bytes, exchange: Exchange
+) -> UpstreamRequest:
+    if protocol == "gemini_generate":
+        path = f"/v1beta/models/{quote(target.model, safe='')}:countTokens"
+    else:
+        path, body = "/v1/messages/count_tokens", replace_model(body, target.model)
+    headers = provider.request_headers(exchange.headers)
+    return UpstreamRequest(url=provider.url(protocol, path), headers=headers, body=body, timeouts=provider.timeouts)
+
+
+async def _leave(receive: Receive, scope: anyio.CancelScope) -> None:
+    await watch_disconnect(receive)
+    scope.cancel()
