@@ -6,6 +6,11 @@ import socket
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# the very first draw in a fresh checkout builds tables of characters, which takes seconds on a busy machine
+settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ours")
 
 _coverage: dict[str, int] = {}
 
