@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from asgi_llmgw.errors import InvalidRequest
 from asgi_llmgw.json import JSONObject, JSONValue, as_float, as_int, type_name
+
+_EMPTY: Final[tuple[JSONValue, ...]] = (None, "", [], {})
 
 
 def invalid(path: str, message: str, code: str = "invalid_value") -> InvalidRequest:
@@ -28,16 +31,24 @@ def missing(path: str) -> InvalidRequest:
 class Fields:
     """The members of one object in a request; `null` counts as absent.
 
+    Whatever is read through it, or through the objects inside it, is noted: `unread` is what nobody asked for.
+
     Args:
         data: the object.
         path: where it stands; empty for the request itself.
     """
 
-    __slots__ = ("data", "path")
+    __slots__ = ("_family", "_unread", "data", "path")
 
     def __init__(self, data: JSONObject, path: str = "") -> None:
+        self._family: dict[str, tuple[JSONObject, set[str]]] = {}
+        self._enter(data, path)
+
+    def _enter(self, data: JSONObject, path: str) -> None:
         self.data = data
         self.path = path
+        # whoever reads an object a second time goes on where the first one stopped
+        self._unread = self._family.setdefault(path, (data, set(data)))[1]
 
     @classmethod
     def of(cls, value: JSONValue, path: str) -> Fields:
@@ -45,6 +56,35 @@ class Fields:
         if not isinstance(value, dict):
             raise wrong_type(path, "an object", value)
         return cls(value, path)
+
+    def inner(self, value: JSONValue, path: str) -> Fields:
+        """The fields of a value inside this object; it must be an object itself."""
+        if not isinstance(value, dict):
+            raise wrong_type(path, "an object", value)
+        fields = Fields.__new__(Fields)
+        fields._family = self._family
+        fields._enter(value, path)
+        return fields
+
+    def unread(self) -> Iterator[tuple[str, JSONValue]]:
+        """Path and value of every member that nobody has read, here and in the objects inside.
+
+        Inside, a value that is empty says nothing: clients send whole answers back, empty members included.
+        """
+        for path, (data, names) in self._family.items():
+            for name, value in data.items():
+                if name in names and value is not None and (not path or value not in _EMPTY):
+                    yield f"{path}.{name}" if path else name, value
+
+    def take(self, *names: str) -> JSONObject:
+        """The whole object, for a reader of its own; only these members count as read."""
+        self._unread.difference_update(names)
+        return self.data
+
+    def take_all(self) -> JSONObject:
+        """The whole object, all of which counts as read."""
+        self._unread.clear()
+        return self.data
 
     def at(self, key: str) -> str:
         """The path of a member."""
@@ -54,9 +94,14 @@ class Fields:
         """Whether the member is there and not null."""
         return self.data.get(key) is not None
 
+    def value(self, key: str) -> JSONValue:
+        """Anything at all."""
+        self._unread.discard(key)
+        return self.data.get(key)
+
     def text(self, key: str) -> str | None:
         """A string."""
-        value = self.data.get(key)
+        value = self.value(key)
         if value is None or isinstance(value, str):
             return value
         raise wrong_type(self.at(key), "a string", value)
@@ -70,7 +115,7 @@ class Fields:
 
     def integer(self, key: str, *, minimum: int | None = None) -> int | None:
         """An integer; `1.0` is one."""
-        value = self.data.get(key)
+        value = self.value(key)
         if value is None:
             return None
         number = as_int(value)
@@ -88,7 +133,7 @@ class Fields:
 
     def number(self, key: str) -> float | None:
         """A number."""
-        value = self.data.get(key)
+        value = self.value(key)
         if value is None:
             return None
         number = as_float(value)
@@ -98,14 +143,14 @@ class Fields:
 
     def flag(self, key: str) -> bool | None:
         """A boolean."""
-        value = self.data.get(key)
+        value = self.value(key)
         if value is None or isinstance(value, bool):
             return value
         raise wrong_type(self.at(key), "a boolean", value)
 
     def raw_object(self, key: str) -> JSONObject | None:
         """An object as it is."""
-        value = self.data.get(key)
+        value = self.value(key)
         if value is None or isinstance(value, dict):
             return value
         raise wrong_type(self.at(key), "an object", value)
@@ -113,7 +158,7 @@ class Fields:
     def object(self, key: str) -> Fields | None:
         """The fields of an object."""
         value = self.raw_object(key)
-        return None if value is None else Fields(value, self.at(key))
+        return None if value is None else self.inner(value, self.at(key))
 
     def required_object(self, key: str) -> Fields:
         """The fields of an object that must be there."""
@@ -124,7 +169,7 @@ class Fields:
 
     def array(self, key: str) -> list[JSONValue]:
         """An array; empty when absent."""
-        value = self.data.get(key)
+        value = self.value(key)
         if value is None:
             return []
         if not isinstance(value, list):
@@ -134,7 +179,7 @@ class Fields:
     def objects(self, key: str) -> Iterator[Fields]:
         """The members of an array of objects."""
         for index, item in enumerate(self.array(key)):
-            yield Fields.of(item, f"{self.at(key)}[{index}]")
+            yield self.inner(item, f"{self.at(key)}[{index}]")
 
     def texts(self, key: str) -> tuple[str, ...]:
         """An array of strings."""

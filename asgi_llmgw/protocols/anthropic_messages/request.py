@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final
 
 from asgi_llmgw.errors import InvalidRequest
@@ -40,6 +41,8 @@ from .tools import encode_tools, forces_tool
 from .wire import MAX_CACHE_MARKS, NAME, PATH, SERVICE_TIER_OUT
 
 _PERSONAL: Final = re.compile(r"@|^\+?[\d\s()./-]{7,}$")
+_NAMES: Final = re.compile(r"[^.\[\]]+")
+_MADE: Final = ("system", "output_config", "metadata")
 _USER_ID_LIMIT: Final = 256
 _JSON_OBJECT: Final = "Answer with one JSON object and nothing else: no prose, no code fence."
 
@@ -51,13 +54,22 @@ def peek(body: bytes) -> RequestHead:
         InvalidRequest: not an object, no model, or one of the two said twice.
     """
     value = parse_request(body)
-    repeated = repeated_member(body, ("model", "stream", "max_tokens"))
-    if repeated is not None:
-        raise InvalidRequest(f"{repeated!r} is given twice.", param=repeated)
+    check_repeated(body)
     model = value.get("model")
     if not isinstance(model, str) or not model:
         raise InvalidRequest("'model' must be a string with the name of a model.", param="model")
     return RequestHead(model, as_bool(value.get("stream")) or False)
+
+
+def check_repeated(body: bytes) -> None:
+    """Refuse a body whose readers could differ in what it asks for.
+
+    Raises:
+        InvalidRequest: a decisive member stands twice.
+    """
+    repeated = repeated_member(body, ("model", "stream", "max_tokens"))
+    if repeated is not None:
+        raise InvalidRequest(f"{repeated!r} is given twice.", param=repeated)
 
 
 def with_model(body: bytes, model: str) -> EncodedRequest:
@@ -144,6 +156,11 @@ def _output_config(
         notes.approximated("response_format", "The model is told in words to answer with a JSON object.")
         system.append(text_block(_JSON_OBJECT))
         return result
+    if wanted.strict is False:
+        notes.approximated("response_format.strict", "The vendor always holds the answer to the schema.", info=True)
+    for name in ("name", "description"):
+        if getattr(wanted, name) is not None:
+            notes.dropped(f"response_format.{name}", "The vendor knows the schema alone.", info=True)
     if profile.native_structured_output:
         try:
             schema = cut_schema(wanted.schema)
@@ -229,22 +246,35 @@ def _extend(body: JSONObject, request: ChatRequest, notes: Diagnostics) -> None:
     """Fields of our own protocol go back to their place; of others' what cannot be left out refuses the request."""
     for extension in request.extensions:
         if extension.protocol == NAME:
-            _place(body, extension.path, extension.value)
+            if not _place(body, extension.path, extension.value):
+                notes.dropped(extension.path, "It has no place in what is sent.", info=extension.loss == "info")
         elif extension.loss == "error":
             raise unsupported(extension.path, f"The model's vendor has no counterpart of {extension.path!r}.")
         else:
             notes.dropped(extension.path, info=extension.loss == "info")
 
 
-def _place(body: JSONObject, path: str, value: JSONValue) -> None:
-    *parents, last = path.split(".")
-    place = body
-    for name in parents:
-        inner = place.setdefault(name, {})
-        if not isinstance(inner, dict):
-            return
-        place = inner
-    place[last] = value
+def _place(body: JSONObject, path: str, value: JSONValue) -> bool:
+    """Put a value where it was; False if there is no such place any more. Messages are joined and split, so nothing is
+    put back into them."""
+    names = _NAMES.findall(path)
+    place: JSONValue = body
+    for name, after in pairwise(names):
+        if isinstance(place, dict):
+            if name in _MADE:
+                place.setdefault(name, [] if after.isdigit() else {})
+            place = place.get(name) if name != "messages" else None
+        elif isinstance(place, list) and name.isdigit() and int(name) < len(place):
+            place = place[int(name)]
+        else:
+            return False
+    if isinstance(place, dict) and names:
+        place[names[-1]] = value
+    elif isinstance(place, list) and names[-1].isdigit():
+        place.insert(int(names[-1]), value)
+    else:
+        return False
+    return True
 
 
 def _limit_cache_marks(body: JSONObject, notes: Diagnostics) -> None:

@@ -69,6 +69,8 @@ def _format(request: ChatRequest, profile: Profile, lost: Diagnostics) -> JSONOb
     for name in ("name", "description"):
         if getattr(wanted, name) is not None:
             lost.dropped(f"response_format.{name}", "Gemini has no place for it", info=True)
+    if wanted.strict is False:
+        lost.approximated("response_format.strict", "Gemini always holds the answer to the schema", info=True)
     if profile.json_schema:
         config["responseJsonSchema"] = wanted.schema
     else:

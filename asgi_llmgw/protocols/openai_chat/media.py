@@ -15,7 +15,7 @@ from .wire import AUDIO_TYPES_IN, AUDIO_TYPES_OUT, NAME
 
 def decode_image(part: Fields) -> MediaPart:
     """An `image_url` part; the address stands in an object, with some clients alone."""
-    value = part.data.get("image_url")
+    value = part.value("image_url")
     image = part if isinstance(value, str) else part.required_object("image_url")
     key = "image_url" if isinstance(value, str) else "url"
     source, media_type = source_of_url(image.required_text(key), image.at(key))

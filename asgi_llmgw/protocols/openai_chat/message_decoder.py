@@ -9,7 +9,6 @@ import msgspec
 
 from asgi_llmgw.ir import (
     CacheMark,
-    Extension,
     FileSource,
     MediaPart,
     Message,
@@ -21,10 +20,10 @@ from asgi_llmgw.ir import (
     ToolResultPart,
     UnknownPart,
 )
-from asgi_llmgw.json import as_list, as_object, dumps_text
+from asgi_llmgw.json import JSONObject, as_list, as_object, dumps_text
 from asgi_llmgw.protocols.fields import Fields, invalid, missing, wrong_type
 
-from .carriers import google_signature, place_signatures, reasoning_parts
+from .carriers import anthropic_signature, google_signature, place_signatures, reasoning_parts
 from .media import decode_audio, decode_file, decode_image, decode_video
 from .response import citation
 from .wire import NAME
@@ -37,43 +36,17 @@ _ROLES: Final[dict[str, Role]] = {
     "tool": "tool",
     "function": "tool",
 }
-_PLAIN_FIELDS: Final = frozenset({"role", "content", "name", "cache_control"})
-_KNOWN_FIELDS: Final[dict[str, frozenset[str]]] = {
-    "system": _PLAIN_FIELDS,
-    "developer": _PLAIN_FIELDS,
-    "user": _PLAIN_FIELDS,
-    "tool": _PLAIN_FIELDS | {"tool_call_id"},
-    "function": _PLAIN_FIELDS,
-    "assistant": _PLAIN_FIELDS
-    | {
-        "refusal",
-        "tool_calls",
-        "function_call",
-        "audio",
-        "images",
-        "annotations",
-        "reasoning",
-        "reasoning_content",
-        "reasoning_details",
-        "thinking_blocks",
-        "extra_content",
-        "thought_signature",
-    },
-}
+_REASONING_FIELDS: Final = ("reasoning", "reasoning_content", "reasoning_details", "thinking_blocks")
 
 
 class MessageDecoder:
-    """Reads messages in order; results are named after the calls before them.
+    """Reads messages in order; results are named after the calls before them."""
 
-    `extensions` is what stood on messages and means something to nobody else.
-    """
-
-    __slots__ = ("_legacy", "_names", "extensions")
+    __slots__ = ("_legacy", "_names")
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
         self._legacy: list[tuple[str, str]] = []
-        self.extensions: list[Extension] = []
 
     def decode(self, message: Fields) -> Message:
         """One message.
@@ -87,7 +60,6 @@ class MessageDecoder:
                 message.at("role"),
                 f"Invalid value: '{role}'. Supported values are: {', '.join(repr(name) for name in _ROLES)}.",
             )
-        self._keep_unknown(role, message)
         match role:
             case "assistant":
                 parts = self._assistant(message)
@@ -103,13 +75,8 @@ class MessageDecoder:
         name = message.text("name") if role not in ("tool", "function") else None
         return Message(_ROLES[role], tuple(parts), name)
 
-    def _keep_unknown(self, role: str, message: Fields) -> None:
-        for key, value in message.data.items():
-            if key not in _KNOWN_FIELDS[role] and value not in (None, "", [], {}):
-                self.extensions.append(Extension(NAME, message.at(key), value))
-
     def _assistant(self, message: Fields) -> list[Part]:
-        parts: list[Part] = [*reasoning_parts(message.data)]
+        parts: list[Part] = [*reasoning_parts(message.take(*_REASONING_FIELDS))]
         parts += _content(message, media=False)
         refusal = message.text("refusal")
         if refusal:
@@ -118,15 +85,16 @@ class MessageDecoder:
         audio = message.object("audio")
         if audio is not None and audio.text("id"):
             parts.append(MediaPart("audio", FileSource(audio.required_text("id"), NAME)))
-        parts += (citation(as_object(note)) for note in as_list(message.data.get("annotations")))
+        parts += (citation(as_object(note)) for note in as_list(message.value("annotations")))
         parts += (self._tool_call(call) for call in message.objects("tool_calls"))
         legacy = message.object("function_call")
         if legacy is not None:
             parts.append(self._function_call(legacy))
-        return place_signatures(message.data, parts)
+        return place_signatures(_with_carrier(message), parts)
 
     def _tool_call(self, call: Fields) -> ToolCallPart:
         identifier = call.required_text("id")
+        call.take("index")  # left over from a stream that was put together
         kind = call.text("type") or "function"
         if kind == "custom":
             custom = call.required_object("custom")
@@ -137,7 +105,7 @@ class MessageDecoder:
         else:
             raise invalid(call.at("type"), f"Invalid value: '{kind}'. Supported values are: 'function', 'custom'.")
         self._names[identifier] = part.name
-        return msgspec.structs.replace(part, signature=google_signature(call.data), cache=cache_mark(call))
+        return msgspec.structs.replace(part, signature=google_signature(_with_carrier(call)), cache=cache_mark(call))
 
     def _function_call(self, call: Fields) -> ToolCallPart:
         """The old form has no ids: calls and results meet in order, name by name."""
@@ -149,7 +117,8 @@ class MessageDecoder:
 
     def _tool_result(self, message: Fields) -> ToolResultPart:
         identifier = message.required_text("tool_call_id")
-        name = self._names.get(identifier) or message.text("name")
+        given = message.text("name")
+        name = self._names.get(identifier) or given
         return ToolResultPart(identifier, _result_content(message), name)
 
     def _function_result(self, message: Fields) -> ToolResultPart:
@@ -164,16 +133,26 @@ class MessageDecoder:
 def cache_mark(fields: Fields) -> CacheMark | None:
     """`cache_control` as LiteLLM and OpenRouter have it, or OpenAI's own breakpoint."""
     mark = fields.object("cache_control") or fields.object("prompt_cache_breakpoint")
-    return None if mark is None else CacheMark(mark.text("ttl"))
+    if mark is None:
+        return None
+    mark.take("type", "mode")  # there is one kind only, `ephemeral` or `explicit`
+    return CacheMark(mark.text("ttl"))
+
+
+def _with_carrier(fields: Fields) -> JSONObject:
+    """An object with the vendors' own state on it, which counts as read where there is a known one."""
+    data = fields.data
+    known = google_signature(data) is not None or anthropic_signature(data) is not None
+    return fields.take("extra_content") if known else data
 
 
 def _arguments(function: Fields) -> str:
-    value = function.data.get("arguments")
+    value = function.value("arguments")
     return dumps_text(value) if isinstance(value, dict) else function.text("arguments") or ""
 
 
 def _content(message: Fields, *, media: bool) -> list[Part]:
-    content = message.data.get("content")
+    content = message.value("content")
     if content is None:
         optional = message.data.get("role") == "assistant"
         if not optional:
@@ -189,7 +168,7 @@ def _content(message: Fields, *, media: bool) -> list[Part]:
 def _part(part: Fields, *, media: bool) -> Part:
     kind = part.required_text("type")
     if kind == "text":
-        return TextPart(part.required_text("text"), cache_mark(part), google_signature(part.data))
+        return TextPart(part.required_text("text"), cache_mark(part), google_signature(_with_carrier(part)))
     if kind == "refusal" and not media:
         return RefusalPart(part.required_text("refusal"))
     decoded: MediaPart | None = None
@@ -214,7 +193,7 @@ def _part(part: Fields, *, media: bool) -> Part:
 
 def _result_content(message: Fields) -> tuple[TextPart | MediaPart | UnknownPart, ...]:
     """Text, and the pictures and files that some servers take although OpenAI's does not."""
-    content = message.data.get("content")
+    content = message.value("content")
     if content is None:
         return ()
     parts = _content(message, media=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+import msgspec
+
 from asgi_llmgw.errors import InvalidRequest
 from asgi_llmgw.ir import (
     AnyTool,
@@ -24,7 +26,7 @@ from asgi_llmgw.protocols.fields import Fields, invalid, missing, wrong_type
 from asgi_llmgw.protocols.openai.words import EFFORTS
 
 from .message_decoder import MessageDecoder, cache_mark
-from .wire import NAME, REQUEST_FIELDS, extension_loss
+from .wire import NAME, extension_loss
 
 _MODES: Final[dict[str, Literal["auto", "none", "required"]]] = {
     "auto": "auto",
@@ -32,6 +34,8 @@ _MODES: Final[dict[str, Literal["auto", "none", "required"]]] = {
     "required": "required",
     "any": "required",  # as Mistral calls it
 }
+
+_OPEN_BUDGET: Final = -1  # thinking is switched on, its amount left to the model
 
 
 def check_repeated(body: bytes) -> None:
@@ -54,15 +58,15 @@ def decode_request(body: bytes) -> ChatRequest:
     check_repeated(body)
     fields = Fields(parse_request(body))
     model = fields.required_text("model")
-    messages, kept = _messages(fields)
     stream = fields.flag("stream") or False
     options = fields.object("stream_options")
+    include_usage = options is not None and bool(options.flag("include_usage"))
     tools = _tools(fields)
-    return ChatRequest(
+    request = ChatRequest(
         model=model,
-        messages=messages,
+        messages=_messages(fields),
         stream=stream,
-        include_usage=(options.flag("include_usage") or False if options is not None else False) if stream else None,
+        include_usage=include_usage if stream else None,
         max_output_tokens=_max_output_tokens(fields),
         candidates=fields.integer("n", minimum=1),
         sampling=_sampling(fields),
@@ -79,11 +83,12 @@ def decode_request(body: bytes) -> ChatRequest:
         cache=cache_mark(fields),
         modalities=fields.texts("modalities"),
         legacy_functions=fields.has("functions"),
-        extensions=(*_extensions(fields, options), *kept),
     )
+    kept = tuple(Extension(NAME, path, value, extension_loss(path, value)) for path, value in fields.unread())
+    return msgspec.structs.replace(request, extensions=kept)
 
 
-def _messages(fields: Fields) -> tuple[tuple[Message, ...], list[Extension]]:
+def _messages(fields: Fields) -> tuple[Message, ...]:
     if not fields.has("messages"):
         raise missing("messages")
     if not fields.array("messages"):
@@ -93,7 +98,7 @@ def _messages(fields: Fields) -> tuple[tuple[Message, ...], list[Extension]]:
             code="empty_array",
         )
     decoder = MessageDecoder()
-    return tuple(decoder.decode(message) for message in fields.objects("messages")), decoder.extensions
+    return tuple(decoder.decode(message) for message in fields.objects("messages"))
 
 
 def _max_output_tokens(fields: Fields) -> int | None:
@@ -105,7 +110,7 @@ def _max_output_tokens(fields: Fields) -> int | None:
 
 
 def _sampling(fields: Fields) -> Sampling:
-    stop = fields.data.get("stop")
+    stop = fields.value("stop")
     if stop is not None and not isinstance(stop, (str, list)):
         raise wrong_type("stop", "a string or an array of strings", stop)
     return Sampling(
@@ -144,19 +149,19 @@ def _tool(tool: Fields) -> AnyTool:
     if kind == "custom":
         custom = tool.required_object("custom")
         return CustomTool(custom.required_text("name"), custom.text("description"), custom.raw_object("format"))
-    return ServerTool(NAME, kind, tool.data)
+    return ServerTool(NAME, kind, tool.take_all())
 
 
 def _tool_choice(fields: Fields, tools: tuple[AnyTool, ...]) -> ToolChoice | None:
     key = "tool_choice" if fields.has("tool_choice") else "function_call"
-    value = fields.data.get(key)
+    value = fields.value(key)
     if value is None:
         return None
     if isinstance(value, str):
         if value not in _MODES:
             raise invalid(key, f"Invalid value: '{value}'. Supported values are: 'none', 'auto' and 'required'.")
         return ToolChoice(_MODES[value])
-    choice = _named_choice(key, Fields.of(value, key))
+    choice = _named_choice(key, fields.inner(value, key))
     offered = {tool.name for tool in tools if not isinstance(tool, ServerTool)}
     unknown = next((name for name in choice.names if name not in offered), None)
     if offered and unknown is not None:
@@ -223,35 +228,22 @@ def _reasoning(fields: Fields) -> Reasoning | None:
     if nested is not None:
         if effort is None:
             effort, path = nested.text("effort"), nested.at("effort")
-        budget = nested.integer("max_tokens", minimum=0)
         hidden = nested.flag("exclude")
         visible = visible if hidden is None else not hidden
-        if nested.flag("enabled") is False and effort is None:
-            effort = "none"
+        enabled = nested.flag("enabled")
+        if effort is None:
+            effort = "none" if enabled is False else None
+            budget = nested.integer("max_tokens", minimum=0)
+            budget = _OPEN_BUDGET if budget is None and enabled else budget
     thinking = fields.object("thinking")
     if thinking is not None:
-        if thinking.text("type") == "disabled" and effort is None:
-            effort = "none"
-        budget = thinking.integer("budget_tokens", minimum=0) if budget is None else budget
+        kind = thinking.text("type")
+        if effort is None and budget is None:
+            effort = "none" if kind == "disabled" else None
+            budget = thinking.integer("budget_tokens", minimum=0)
+            budget = _OPEN_BUDGET if budget is None and kind in ("enabled", "adaptive") else budget
     if effort is not None and effort not in EFFORTS:
         raise invalid(path, f"Invalid value: '{effort}'. Supported values are: {', '.join(map(repr, EFFORTS))}.")
     if effort is None and budget is None and visible is None:
         return None
     return Reasoning(EFFORTS[effort] if effort is not None else None, budget if effort is None else None, visible)
-
-
-def _extensions(fields: Fields, options: Fields | None) -> list[Extension]:
-    kept = [
-        Extension(NAME, key, value, extension_loss(key, value))
-        for key, value in fields.data.items()
-        if key not in REQUEST_FIELDS and value is not None
-    ]
-    if fields.has("safety_identifier") and fields.has("user"):
-        kept.append(Extension(NAME, "user", fields.text("user"), "info"))
-    if options is not None:
-        kept += [
-            Extension(NAME, options.at(key), value, "info")
-            for key, value in options.data.items()
-            if key != "include_usage" and value is not None
-        ]
-    return kept

@@ -39,56 +39,17 @@ FINISH_OUT: Final[Mapping[FinishKind, str]] = {
 
 MAX_STOP: Final = 4
 
-REQUEST_FIELDS: Final = frozenset(
-    {
-        "model",
-        "messages",
-        "stream",
-        "stream_options",
-        "max_completion_tokens",
-        "max_tokens",
-        "n",
-        "temperature",
-        "top_p",
-        "top_k",
-        "seed",
-        "presence_penalty",
-        "frequency_penalty",
-        "stop",
-        "logit_bias",
-        "logprobs",
-        "top_logprobs",
-        "tools",
-        "tool_choice",
-        "parallel_tool_calls",
-        "functions",
-        "function_call",
-        "response_format",
-        "reasoning_effort",
-        "reasoning",
-        "include_reasoning",
-        "thinking",
-        "verbosity",
-        "service_tier",
-        "safety_identifier",
-        "user",
-        "metadata",
-        "prompt_cache_key",
-        "cache_control",
-        "modalities",
-    }
-)
-"""The request fields that have a place of their own in `ChatRequest`; every other one becomes an extension."""
-
 EXTENSION_LOSS: Final[Mapping[str, Severity]] = {
     "store": "info",
     "prediction": "info",  # only faster
     "prompt_cache_options": "info",  # only cheaper
     "prompt_cache_retention": "info",
     "web_search_options": "error",  # the answer would be made up instead of looked up
+    "user": "info",  # the older name of what `safety_identifier` says
+    "stream_options.include_obfuscation": "info",
     "audio": "warning",
 }
-"""How bad it is to lose a field only Chat has; a field that is not here is a `warning`."""
+"""How bad it is to lose a field only Chat has, or one nobody knows; what is not here is a `warning`."""
 
 AUDIO_TYPES_IN: Final[Mapping[str, str]] = {"mp3": "audio/mpeg", "wav": "audio/wav"}
 AUDIO_TYPES_OUT: Final[Mapping[str, str]] = {
