@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .codec import CODEC, GeminiGenerateCodec
+from .framing import JSONArrayFramer
 from .schema import to_gemini_schema
 from .tools import gemini_tool_name
 
-__all__ = ("CODEC", "GeminiGenerateCodec", "gemini_tool_name", "to_gemini_schema")
+__all__ = ("CODEC", "GeminiGenerateCodec", "JSONArrayFramer", "gemini_tool_name", "to_gemini_schema")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from asgi_llmgw.errors import GatewayError, InvalidRequest, UpstreamError
+from asgi_llmgw.errors import GatewayError, UpstreamError
 from asgi_llmgw.ir import ChatRequest, ChatResponse
 from asgi_llmgw.protocols.base import (
     EncodedError,
@@ -21,8 +21,11 @@ from asgi_llmgw.sse import ServerSentEvent
 from .errors import decode_error, encode_error, encode_stream_error
 from .paths import build_path, parse_path
 from .request import encode_request
+from .request_decoder import decode_request
 from .response import decode_response
+from .response_encoder import encode_response
 from .stream import GeminiStreamDecoder
+from .stream_encoder import GeminiStreamEncoder
 from .tools import gemini_tool_name
 from .wire import PROTOCOL
 
@@ -46,8 +49,8 @@ class GeminiGenerateCodec:
         return gemini_tool_name(name)
 
     def decode_request(self, path: str, body: bytes, /) -> ChatRequest:
-        """Gemini clients are not translated yet."""
-        raise _not_served()
+        """See `request_decoder.decode_request`."""
+        return decode_request(path, body)
 
     def encode_request(self, request: ChatRequest, /, *, profile: Profile) -> EncodedRequest:
         """See `request.encode_request`."""
@@ -58,8 +61,8 @@ class GeminiGenerateCodec:
         return decode_response(body)
 
     def encode_response(self, response: ChatResponse, /, *, context: StreamContext) -> EncodedResponse:
-        """Gemini clients are not translated yet."""
-        raise _not_served()
+        """See `response_encoder.encode_response`."""
+        return encode_response(response, context)
 
     def decode_error(self, status: int, body: bytes, /) -> UpstreamError:
         """See `errors.decode_error`."""
@@ -78,12 +81,8 @@ class GeminiGenerateCodec:
         return GeminiStreamDecoder()
 
     def stream_encoder(self, context: StreamContext, /) -> StreamEncoder:
-        """Gemini clients are not translated yet."""
-        raise _not_served()
-
-
-def _not_served() -> InvalidRequest:
-    return InvalidRequest("Gemini requests can only be sent on to Gemini models.", kind="unsupported")
+        """An encoder for one stream."""
+        return GeminiStreamEncoder(context)
 
 
 CODEC: Final = GeminiGenerateCodec()

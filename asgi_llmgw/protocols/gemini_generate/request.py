@@ -55,7 +55,9 @@ def _service_tier(request: ChatRequest, lost: Diagnostics) -> str | None:
 
 def _extend(body: JSONObject, extension: Extension, lost: Diagnostics) -> None:
     """Our own field goes back to its place, which a value of ours never loses; others go as their loss says."""
-    if extension.protocol == PROTOCOL:
+    if extension.protocol == PROTOCOL and "[" in extension.path:
+        lost.dropped(extension.path, "an unknown field inside another", info=extension.loss == "info")
+    elif extension.protocol == PROTOCOL:
         *parents, name = extension.path.split(".")
         node = body
         for parent in parents:

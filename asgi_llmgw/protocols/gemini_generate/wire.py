@@ -35,6 +35,25 @@ FINISH: Final[dict[str, FinishKind]] = {
 }
 """An open list: what is not in it is `other`."""
 
+FINISH_OUT: Final[dict[FinishKind, str]] = {
+    "stop": "STOP",
+    "tool_calls": "STOP",
+    "length": "MAX_TOKENS",
+    "content_filter": "SAFETY",
+    "error": "OTHER",
+    "other": "OTHER",
+}
+
+MALFORMED_CALL: Final = "MALFORMED_FUNCTION_CALL"
+
+OTHER_FINISH: Final = frozenset({"OTHER", "LANGUAGE", "ESCALATION", "IMAGE_OTHER", "NO_IMAGE", "PUP_LIMITED_DISABLED"})
+"""Reasons of the vendor's that are `other` to everybody else."""
+
+BLOCKS: Final = frozenset(
+    {"SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT", "IMAGE_SAFETY", "MODEL_ARMOR", "JAILBREAK"}
+)
+"""Why a prompt may be blocked."""
+
 FINISH_NUMBERS: Final[dict[int, str]] = {
     1: "STOP",
     2: "MAX_TOKENS",
@@ -152,6 +171,13 @@ RESOLUTION: Final[dict[str, str]] = {
     "medium": "MEDIA_RESOLUTION_MEDIUM",
     "high": "MEDIA_RESOLUTION_HIGH",
     "original": "MEDIA_RESOLUTION_HIGH",
+}
+
+RESOLUTION_IN: Final[dict[str, str]] = {
+    "MEDIA_RESOLUTION_LOW": "low",
+    "MEDIA_RESOLUTION_MEDIUM": "medium",
+    "MEDIA_RESOLUTION_HIGH": "high",
+    "MEDIA_RESOLUTION_ULTRA_HIGH": "original",
 }
 
 MEDIA_TYPES: Final[dict[str, str]] = {

@@ -346,12 +346,6 @@ def test_extensions_of_others_go_as_their_loss_says() -> None:
     assert (caught.value.kind, caught.value.param) == ("unsupported", "previous_response_id")
 
 
-def test_clients_of_gemini_are_told_that_they_are_not_served_yet() -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        CODEC.decode_request("/v1beta/models/x:generateContent", b"{}")
-    assert caught.value.kind == "unsupported"
-
-
 PARTS = st.one_of(
     strategies.TEXT_PART,
     strategies.MEDIA,

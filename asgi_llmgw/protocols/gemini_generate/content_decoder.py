@@ -1,0 +1,305 @@
+"""`contents` and `systemInstruction`, read into messages.
+
+One streamed turn may come back in several contents, and one text in several parts: neighbours that are one turn, or
+one unsigned text, are joined again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from asgi_llmgw.errors import InvalidRequest
+from asgi_llmgw.ir import (
+    Extension,
+    MediaPart,
+    Message,
+    Opaque,
+    Part,
+    ReasoningPart,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+    UnknownPart,
+)
+from asgi_llmgw.json import JSONObject, JSONValue, as_object, dumps_text
+from asgi_llmgw.protocols.fields import invalid, missing
+
+from .carriers import own_signature, unpack
+from .fields import GeminiFields
+from .media_decoder import decode_file, decode_inline, resolution
+from .wire import PROTOCOL
+
+_ROLES: Final = {"user": "user", "model": "model", "function": "user"}
+_ONLY_OURS: Final = ("executableCode", "codeExecutionResult", "toolCall", "toolResponse")
+_DATA: Final = ("text", "inlineData", "fileData", "functionCall", "functionResponse", *_ONLY_OURS)
+_PART: Final = frozenset({*_DATA, "thought", "thoughtSignature", "mediaResolution"})
+_CONTENT: Final = frozenset({"role", "parts"})
+_CALL: Final = frozenset({"id", "name", "args"})
+_RESPONSE: Final = frozenset({"id", "name", "response", "parts"})
+
+
+class ContentDecoder:
+    """Reads contents in order; results find the calls before them.
+
+    Args:
+        detail: the resolution the request asks for, where a part has none of its own.
+
+    Attributes:
+        extensions: what stood on contents and parts and means something to nobody else.
+    """
+
+    __slots__ = ("_calls", "_detail", "extensions")
+
+    def __init__(self, detail: str | None = None) -> None:
+        self._detail = detail
+        self._calls = _Calls(frozenset())
+        self.extensions: list[Extension] = []
+
+    def system(self, value: JSONValue) -> list[Message]:
+        """`systemInstruction`: a content, whose role says nothing, a part, or text alone.
+
+        Raises:
+            InvalidRequest: it is not text.
+        """
+        path = "systemInstruction"
+        if value is None:
+            return []
+        if isinstance(value, str):
+            return [Message("system", (TextPart(value),))] if value else []
+        content = GeminiFields.of(value, path)
+        if "parts" not in content.data and "text" in content.data:
+            content = GeminiFields({"parts": [content.raw]}, path)
+        self.extensions += content.others(_CONTENT)
+        parts: list[Part] = []
+        for part in content.objects("parts"):
+            text = part.text("text")
+            if text is None:
+                raise invalid(part.path, "A system instruction is made of text.")
+            self.extensions += part.others(_PART)
+            parts += [TextPart(text)] if text else []
+        return [Message("system", tuple(parts))] if parts else []
+
+    def contents(self, fields: GeminiFields) -> list[Message]:
+        """The conversation.
+
+        Raises:
+            InvalidRequest: it cannot be read, or a result answers no call.
+        """
+        value = fields.data.get("contents")
+        if isinstance(value, str):
+            return [Message("user", (TextPart(value),))]
+        contents = list(fields.objects("contents"))
+        if not contents:
+            raise missing("contents")
+        self._calls = _Calls(frozenset(_ids(contents)))
+        messages: list[Message] = []
+        for content in contents:
+            role = content.text("role") or "user"
+            if role not in _ROLES:
+                raise invalid(content.at("role"), f"Invalid value: '{role}'. Please use a valid role: user, model.")
+            self.extensions += content.others(_CONTENT)
+            if _ROLES[role] == "model":
+                self._model(content, messages)
+            else:
+                messages += self._user(content)
+        if not messages:
+            raise invalid("contents", "Invalid 'contents': there is nothing in them.")
+        return messages
+
+    def _model(self, content: GeminiFields, messages: list[Message]) -> None:
+        parts: list[Part] = []
+        if messages and messages[-1].role == "assistant":
+            parts += messages.pop().parts
+        else:
+            self._calls.turn()
+        for part in content.objects("parts"):
+            for decoded in self._model_part(part):
+                _join(parts, decoded)
+        if parts:
+            messages.append(Message("assistant", tuple(parts)))
+
+    def _user(self, content: GeminiFields) -> Iterator[Message]:
+        """Results make a turn of their own, between what else the user says."""
+        said: list[Part] = []
+        results: list[Part] = []
+        for part in content.objects("parts"):
+            decoded = self._user_part(part)
+            if isinstance(decoded, ToolResultPart):
+                results.append(decoded)
+            elif decoded is not None:
+                said.append(decoded)
+        if results:
+            yield Message("tool", tuple(results))
+        if said:
+            yield Message("user", tuple(said))
+
+    def _user_part(self, part: GeminiFields) -> Part | None:
+        kind = self._kind(part)
+        if part.has("thoughtSignature"):
+            self.extensions.append(
+                Extension(PROTOCOL, part.at("thoughtSignature"), part.data["thoughtSignature"], "info")
+            )
+        if kind == "functionResponse":
+            return self._result(GeminiFields.of(part.data[kind], part.at(kind)))
+        if kind == "functionCall":
+            raise invalid(part.at(kind), "Only the model calls functions.")
+        return self._said(kind, part, None)
+
+    def _model_part(self, part: GeminiFields) -> Iterator[Part]:
+        kind = self._kind(part)
+        if kind == "functionResponse":
+            raise invalid(part.at(kind), "The model does not answer function calls.")
+        signature: Opaque | None = None
+        payload = part.text("thoughtSignature")
+        if payload:
+            foreign = unpack(payload)
+            signature = own_signature(payload) if foreign is None else None
+            yield from foreign or ()
+        thinking = part.flag("thought")
+        if kind == "functionCall":
+            yield self._call(GeminiFields.of(part.data[kind], part.at(kind)), signature)
+        elif kind == "text" and thinking:
+            yield ReasoningPart(part.required_text(kind), signature)
+        elif kind is None and signature is not None:
+            yield TextPart("", signature=signature)
+        elif kind is not None and (decoded := self._said(kind, part, signature)) is not None:
+            yield decoded
+
+    def _kind(self, part: GeminiFields) -> str | None:
+        """Which one of its fields holds the data."""
+        found = [name for name in _DATA if part.has(name)]
+        if len(found) > 1:
+            raise invalid(part.path, f"A part has one of {', '.join(found)}, not all of them.")
+        self.extensions += part.others(_PART)
+        return found[0] if found else None
+
+    def _said(self, kind: str | None, part: GeminiFields, signature: Opaque | None) -> Part | None:
+        """A part either side can say."""
+        match kind:
+            case None:
+                return None
+            case "text":
+                return TextPart(part.required_text(kind), signature=signature)
+            case "inlineData":
+                blob = GeminiFields.of(part.data[kind], part.at(kind))
+                media = decode_inline(blob, self._seen(part), self.extensions)
+            case "fileData":
+                file = GeminiFields.of(part.data[kind], part.at(kind))
+                media = decode_file(file, self._seen(part), self.extensions)
+            case _:
+                return UnknownPart(PROTOCOL, part.raw, kind)
+        return media if signature is None else msgspec.structs.replace(media, signature=signature)
+
+    def _seen(self, part: GeminiFields) -> str | None:
+        """The resolution of one part, which stands in an object, or that of the request."""
+        value = part.data.get("mediaResolution")
+        own = part if isinstance(value, str) else part.object("mediaResolution")
+        if own is None:
+            return self._detail
+        key = "mediaResolution" if own is part else "level"
+        return resolution(own.word(key), own.at(key)) or self._detail
+
+    def _call(self, call: GeminiFields, signature: Opaque | None) -> ToolCallPart:
+        name = call.required_text("name")
+        arguments = call.raw_object("args") or {}
+        self.extensions += call.others(_CALL)
+        call_id = self._calls.add(call.text("id") or "", name)
+        return ToolCallPart(call_id, name, dumps_text(arguments), signature=signature)
+
+    def _result(self, response: GeminiFields) -> ToolResultPart:
+        call = self._calls.answer(response.text("id") or "", response.text("name") or "")
+        if call is None:
+            name = response.required_text("name")
+            detail = f"There is no function call of '{name}' before this response."
+            raise InvalidRequest(detail, param=response.path, code="tool_result_without_call")
+        call_id, name = call
+        self.extensions += response.others(_RESPONSE)
+        text, is_error = _payload(response.raw_object("response") or {})
+        content: list[TextPart | MediaPart | UnknownPart] = [] if text is None else [TextPart(text)]
+        for part in response.objects("parts"):
+            kind = self._kind(part)
+            decoded = self._said(kind, part, None)
+            if isinstance(decoded, (MediaPart, UnknownPart, TextPart)):
+                content.append(decoded)
+        return ToolResultPart(call_id, tuple(content), name, is_error)
+
+
+class _Calls:
+    """Gives ids to calls that have none, the same in every request of the conversation, and finds calls by results."""
+
+    __slots__ = ("_count", "_given", "_open", "_told")
+
+    def __init__(self, given: frozenset[str]) -> None:
+        self._given = given
+        self._count = 0
+        self._told: dict[str, str] = {}
+        self._open: list[tuple[str, str]] = []
+
+    def turn(self) -> None:
+        """The model speaks again: what was not answered yet is not waited for by order."""
+        self._open = [(call_id, name) for call_id, name in self._open if call_id in self._given]
+
+    def add(self, call_id: str, name: str) -> str:
+        """The id of a call."""
+        if not call_id:
+            call_id = f"call_{self._count}"
+            while call_id in self._given:
+                call_id += "_"
+        self._count += 1
+        self._told[call_id] = name
+        self._open.append((call_id, name))
+        return call_id
+
+    def answer(self, call_id: str, name: str) -> tuple[str, str] | None:
+        """Id and name of a result's call: by id, else the first of that name that waits, else the last told."""
+        if call_id not in self._told:
+            waiting = (known for known, called in self._open if called == name)
+            told = (known for known, called in reversed(self._told.items()) if called == name)
+            call_id = next(waiting, None) or next(told, None) or ""
+        if not call_id:
+            return None
+        self._open = [(known, called) for known, called in self._open if known != call_id]
+        return call_id, self._told[call_id]
+
+
+def _ids(contents: Iterable[GeminiFields]) -> Iterator[str]:
+    """The ids that clients gave to calls."""
+    for content in contents:
+        for part in content.objects("parts"):
+            call_id = as_object(part.data.get("functionCall")).get("id")
+            if isinstance(call_id, str) and call_id:
+                yield call_id
+
+
+def _join(parts: list[Part], part: Part) -> None:
+    """Add a part; unsigned text goes on where unsigned text stands, and reasoning is not told twice."""
+    last = parts[-1] if parts else None
+    match part:
+        case TextPart(signature=None) if isinstance(last, TextPart) and last.signature is None:
+            parts[-1] = TextPart(last.text + part.text)
+        case TextPart(text="", signature=None):
+            pass
+        case ReasoningPart(opaque=None) if isinstance(last, ReasoningPart) and last.opaque is None:
+            parts[-1] = ReasoningPart(last.text + part.text)
+        case ReasoningPart(opaque=Opaque()) if isinstance(last, ReasoningPart) and last.opaque is None:
+            if part.opaque is not None and part.opaque.protocol != PROTOCOL:
+                parts.pop()
+            parts.append(part)
+        case _:
+            parts.append(part)
+
+
+def _payload(response: JSONObject) -> tuple[str | None, bool | None]:
+    """What a function answered, as text: `output` or `error` alone by convention, else the whole object."""
+    said = {key: value for key, value in response.items() if value is not None}
+    if not said:
+        return None, None
+    if len(said) == 1:
+        ((key, value),) = said.items()
+        if key in ("output", "error"):
+            text = value if isinstance(value, str) else dumps_text(value)
+            return text or None, True if key == "error" else None
+    return dumps_text(response), None
