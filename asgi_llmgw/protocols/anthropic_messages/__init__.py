@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final, NoReturn
+from typing import Final
 
-from asgi_llmgw.errors import GatewayError, InvalidRequest, UpstreamError
+from asgi_llmgw.errors import GatewayError, UpstreamError
 from asgi_llmgw.ir import ChatRequest, ChatResponse
 from asgi_llmgw.protocols.base import (
     EncodedError,
@@ -18,7 +18,7 @@ from asgi_llmgw.protocols.base import (
 )
 from asgi_llmgw.sse import ServerSentEvent
 
-from . import errors, request, response, stream
+from . import errors, request, request_decoder, response, response_encoder, stream, stream_encoder
 from .tools import tool_name
 from .wire import NAME
 
@@ -41,7 +41,7 @@ class AnthropicMessagesCodec:
         return tool_name(name)
 
     def decode_request(self, path: str, body: bytes, /) -> ChatRequest:
-        _not_served()
+        return request_decoder.decode_request(body)
 
     def encode_request(self, request_: ChatRequest, /, *, profile: Profile) -> EncodedRequest:
         return request.encode_request(request_, profile)
@@ -50,7 +50,7 @@ class AnthropicMessagesCodec:
         return response.decode_response(body)
 
     def encode_response(self, response_: ChatResponse, /, *, context: StreamContext) -> EncodedResponse:
-        _not_served()
+        return response_encoder.encode_response(response_, context)
 
     def decode_error(self, status: int, body: bytes, /) -> UpstreamError:
         return errors.decode_error(status, body)
@@ -65,11 +65,7 @@ class AnthropicMessagesCodec:
         return stream.MessagesDecoder()
 
     def stream_encoder(self, context: StreamContext, /) -> StreamEncoder:
-        _not_served()
-
-
-def _not_served() -> NoReturn:
-    raise InvalidRequest("Requests in the Anthropic Messages protocol cannot be served yet.", kind="unsupported")
+        return stream_encoder.MessagesStreamEncoder(context)
 
 
 CODEC: Final = AnthropicMessagesCodec()

@@ -72,8 +72,8 @@ def _adaptive(reasoning: Reasoning, limit: int, notes: Diagnostics) -> Thinking:
     level = reasoning.effort or _level(reasoning.budget_tokens)
     if level == "none":
         return Thinking(limit, {"type": "disabled"})
-    if reasoning.effort is None and reasoning.budget_tokens is not None:
-        notes.approximated("reasoning.budget_tokens", f"The model takes an effort, not a budget: {level or 'its own'}.")
+    if reasoning.effort is None and level is not None:
+        notes.approximated("reasoning.budget_tokens", f"The model takes an effort, not a budget: {level}.")
     elif level == "minimal":
         notes.approximated("reasoning.effort", "The least effort of this model is 'low'.")
     config: JSONObject = {"type": "adaptive"}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
 from asgi_llmgw.errors import ErrorKind, FailureClass
-from asgi_llmgw.ir import Effort, FinishKind, Protocol
+from asgi_llmgw.ir import Effort, FinishKind, Protocol, Severity
 
 NAME: Final[Protocol] = "anthropic_messages"
 PATH: Final = "/v1/messages"
@@ -39,6 +39,64 @@ SERVICE_TIER_OUT: Final[Mapping[str, str]] = {
     "standard_only": "standard_only",
     "priority": "auto",
 }
+
+REQUEST_TIERS: Final[Mapping[str, str]] = {"auto": "auto", "standard_only": "default"}
+USAGE_TIERS: Final[Mapping[str, str]] = {"default": "standard", "standard": "standard", "priority": "priority"}
+
+REQUEST_FIELDS: Final = frozenset(
+    {
+        "model",
+        "messages",
+        "system",
+        "max_tokens",
+        "stream",
+        "stop_sequences",
+        "temperature",
+        "top_p",
+        "top_k",
+        "tools",
+        "tool_choice",
+        "thinking",
+        "output_config",
+        "output_format",
+        "metadata",
+        "service_tier",
+        "cache_control",
+        "context_management",
+        "speed",
+    }
+)
+"""The request fields that are read one by one; every other one is kept as it is."""
+
+FIELD_LOSS: Final[Mapping[str, Severity]] = {
+    # the answer would be wrong without what they refer to
+    "container": "error",
+    "mcp_servers": "error",
+    "thread": "error",
+    # who asks, how it is billed, what is looked at afterwards
+    "diagnostics": "info",
+    "user_profile_id": "info",
+    "workspace_id": "info",
+    "betas": "info",
+    "anthropic_beta": "info",
+    "anthropic_version": "info",
+    "billing_policy": "info",
+    "fallbacks": "info",
+    "fallback_credit_token": "info",
+    # how the prompt is cached, or how the answer is brought
+    "scope": "info",
+    "defer_loading": "info",
+    "eager_input_streaming": "info",
+    "caller": "info",
+    "toolset_name": "info",
+    # wishes for one turn of a conversation
+    "clear_at": "info",
+    "output_config": "info",
+}
+"""How bad it is to lose a member that only this protocol has; one that is not here is a `warning`."""
+
+ATTRIBUTION: Final = "x-anthropic-billing-header:"
+"""Claude Code begins its system prompt with a line for the vendor, which is not for the model to read."""
 
 # Lifetimes of OpenAI's vocabulary, rounded up to what exists here.
 CACHE_TTL: Final[Mapping[str, str]] = {"5m": "5m", "1h": "1h", "30m": "1h", "12h": "1h", "24h": "1h"}

@@ -1,0 +1,189 @@
+"""Content blocks of a client's request, read."""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+from asgi_llmgw.ir import (
+    Base64Source,
+    FileSource,
+    MediaPart,
+    ReasoningPart,
+    TextPart,
+    TextSource,
+    ToolCallPart,
+    ToolResultPart,
+    UnknownPart,
+    UrlSource,
+)
+from asgi_llmgw.json import dumps_text
+from asgi_llmgw.protocols.fields import Fields, invalid, missing, wrong_type
+
+from .kept import Kept
+from .response import reasoning_part
+from .wire import NAME
+
+ContentPart: TypeAlias = TextPart | MediaPart | UnknownPart
+
+_TEXT: Final = frozenset({"type", "text", "cache_control"})
+_CITED_TEXT: Final = _TEXT | {"citations"}
+_IMAGE: Final = frozenset({"type", "source", "cache_control"})
+_DOCUMENT: Final = _IMAGE | {"title", "context", "citations"}
+_SEARCH_RESULT: Final = frozenset({"type", "source", "title", "content", "citations", "cache_control"})
+_TOOL_USE: Final = frozenset({"type", "id", "name", "input", "cache_control"})
+_TOOL_RESULT: Final = frozenset({"type", "tool_use_id", "content", "is_error", "cache_control"})
+_THINKING: Final = frozenset({"type", "thinking", "signature"})
+_REDACTED: Final = frozenset({"type", "data"})
+_SOURCE: Final = frozenset({"type", "media_type", "data", "url", "file_id", "content"})
+
+
+def text_part(block: Fields, kept: Kept, *, cited: bool = False) -> TextPart:
+    """A `text` block; `cited`: its citations are read elsewhere."""
+    kept.rest(block, _CITED_TEXT if cited else _TEXT)
+    return TextPart(block.required_text("text"), kept.cache_mark(block))
+
+
+def content_parts(block: Fields, kept: Kept) -> list[ContentPart]:
+    """A block that a user may show or a tool may answer with; blocks only the vendor knows stay as they are."""
+    kind = block.required_text("type")
+    match kind:
+        case "text":
+            return [text_part(block, kept)]
+        case "image":
+            return [_image(block, kept)]
+        case "document":
+            return _document(block, kept)
+        case "search_result":
+            return [_search_result(block, kept)]
+        case _:
+            return [UnknownPart(NAME, block.data, kind)]
+
+
+def tool_call(block: Fields, kept: Kept) -> ToolCallPart:
+    """A `tool_use` block."""
+    kept.rest(block, _TOOL_USE)
+    arguments = block.raw_object("input")
+    if arguments is None:
+        raise missing(block.at("input"))
+    return ToolCallPart(
+        block.required_text("id"),
+        block.required_text("name"),
+        dumps_text(arguments),
+        cache=kept.cache_mark(block),
+    )
+
+
+def tool_result(block: Fields, names: dict[str, str], kept: Kept) -> ToolResultPart:
+    """A `tool_result` block; `names` are those of the calls so far, by id."""
+    kept.rest(block, _TOOL_RESULT)
+    call_id = block.required_text("tool_use_id")
+    content = block.data.get("content")
+    parts: list[ContentPart] = []
+    if isinstance(content, str):
+        parts += [TextPart(content)] if content else []
+    elif isinstance(content, list):
+        for inner in block.objects("content"):
+            parts += content_parts(inner, kept)
+    elif content is not None:
+        raise wrong_type(block.at("content"), "a string or an array", content)
+    return ToolResultPart(
+        call_id, tuple(parts), names.get(call_id), block.flag("is_error"), cache=kept.cache_mark(block)
+    )
+
+
+def thinking(block: Fields, kept: Kept) -> ReasoningPart:
+    """A `thinking` or `redacted_thinking` block: what it holds is not touched, not even blanks (R1, trap 21)."""
+    if block.data.get("type") == "redacted_thinking":
+        kept.rest(block, _REDACTED)
+        block.required_text("data")
+    else:
+        kept.rest(block, _THINKING)
+        block.required_text("thinking")
+        block.text("signature")
+    return reasoning_part(block.data)
+
+
+def _image(block: Fields, kept: Kept) -> MediaPart:
+    kept.rest(block, _IMAGE)
+    source = block.required_object("source")
+    kept.rest(source, _SOURCE)
+    cache = kept.cache_mark(block)
+    match source.required_text("type"):
+        case "base64":
+            data = Base64Source(source.required_text("data"))
+            return MediaPart("image", data, source.required_text("media_type"), cache=cache)
+        case "url":
+            return MediaPart("image", UrlSource(source.required_text("url")), cache=cache)
+        case "file":
+            return MediaPart("image", FileSource(source.required_text("file_id"), NAME), cache=cache)
+        case kind:
+            raise _unknown_source(source, kind, "'base64', 'url' and 'file'")
+
+
+def _document(block: Fields, kept: Kept) -> list[ContentPart]:
+    kept.rest(block, _DOCUMENT)
+    source = block.required_object("source")
+    kept.rest(source, _SOURCE)
+    media_type: str | None = None
+    content: Base64Source | TextSource | UrlSource | FileSource
+    match source.required_text("type"):
+        case "base64":
+            content, media_type = Base64Source(source.required_text("data")), source.required_text("media_type")
+        case "text":
+            content, media_type = TextSource(source.required_text("data")), "text/plain"
+        case "url":
+            content, media_type = UrlSource(source.required_text("url")), "application/pdf"
+        case "file":
+            content = FileSource(source.required_text("file_id"), NAME)
+        case "content":
+            parts = _chunks(source, kept)
+            if not all(isinstance(part, TextPart) for part in parts):
+                return parts
+            text = "\n\n".join(part.text for part in parts if isinstance(part, TextPart))
+            content, media_type = TextSource(text), "text/plain"
+        case kind:
+            raise _unknown_source(source, kind, "'base64', 'text', 'content', 'url' and 'file'")
+    return [
+        MediaPart(
+            "document",
+            content,
+            media_type,
+            title=block.text("title"),
+            context=block.text("context"),
+            cite=_cite(block),
+            cache=kept.cache_mark(block),
+        )
+    ]
+
+
+def _chunks(source: Fields, kept: Kept) -> list[ContentPart]:
+    """A document in pieces of the client's making, for citations to point at. No other vendor knows the pieces."""
+    content = source.data.get("content")
+    if isinstance(content, str):
+        return [TextPart(content)]
+    kept.keep(source.at("content"), content, "info")
+    return [part for inner in source.objects("content") for part in content_parts(inner, kept)]
+
+
+def _search_result(block: Fields, kept: Kept) -> MediaPart:
+    """A document: its text, and before it where the text comes from."""
+    kept.rest(block, _SEARCH_RESULT)
+    kept.keep(block.at("type"), "search_result", "info")
+    texts = [text_part(inner, kept).text for inner in block.objects("content")]
+    return MediaPart(
+        "document",
+        TextSource("\n\n".join([f"Source: {block.required_text('source')}", *texts])),
+        "text/plain",
+        title=block.text("title"),
+        cite=_cite(block),
+        cache=kept.cache_mark(block),
+    )
+
+
+def _cite(block: Fields) -> bool | None:
+    citations = block.object("citations")
+    return None if citations is None else citations.flag("enabled")
+
+
+def _unknown_source(source: Fields, kind: str, supported: str) -> Exception:
+    return invalid(source.at("type"), f"Invalid value: '{kind}'. Supported values are: {supported}.")

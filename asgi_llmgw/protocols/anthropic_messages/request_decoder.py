@@ -1,0 +1,234 @@
+"""A client's request, read into a `ChatRequest`."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from asgi_llmgw.ir import (
+    AnyTool,
+    ChatRequest,
+    Extension,
+    Message,
+    Reasoning,
+    ResponseFormat,
+    Sampling,
+    ServerTool,
+    Severity,
+    Tool,
+    ToolChoice,
+)
+from asgi_llmgw.json import JSONValue, as_list, as_object, as_str
+from asgi_llmgw.protocols.base import parse_request
+from asgi_llmgw.protocols.fields import Fields, invalid, missing
+
+from .kept import Kept
+from .message_decoder import MessageDecoder, decode_system
+from .request import check_repeated
+from .wire import NAME, REQUEST_FIELDS, REQUEST_TIERS, EffortWord
+
+_TOOL: Final = frozenset({"type", "name", "description", "input_schema", "strict", "cache_control"})
+_TOOL_CHOICE: Final = frozenset({"type", "name", "disable_parallel_tool_use"})
+_THINKING: Final = frozenset({"type", "budget_tokens", "display"})
+_OUTPUT_CONFIG: Final = frozenset({"effort", "format"})
+_FORMAT: Final = frozenset({"type", "schema"})
+_METADATA: Final = frozenset({"user_id"})
+_MODES: Final[dict[str, Literal["auto", "none", "required"]]] = {
+    "auto": "auto",
+    "any": "required",
+    "tool": "required",
+    "none": "none",
+}
+_EFFORTS: Final[dict[str, EffortWord]] = {
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "xhigh": "xhigh",
+    "max": "max",
+}
+_VISIBLE: Final = {"summarized": True, "omitted": False}
+
+
+def decode_request(body: bytes) -> ChatRequest:
+    """The request a client sent.
+
+    Raises:
+        InvalidRequest: it cannot be read.
+    """
+    fields = Fields(parse_request(body))
+    check_repeated(body)
+    kept = Kept()
+    model = fields.required_text("model")
+    if not model:
+        raise invalid("model", "'model' must be a string with the name of a model.")
+    messages, tools = _conversation(fields, kept)
+    choice, parallel = _tool_choice(fields, tools, kept)
+    config = fields.object("output_config")
+    return ChatRequest(
+        model=model,
+        messages=messages,
+        stream=fields.flag("stream") or False,
+        max_output_tokens=_max_tokens(fields, kept),
+        sampling=Sampling(
+            temperature=fields.number("temperature"),
+            top_p=fields.number("top_p"),
+            top_k=fields.integer("top_k"),
+            stop=fields.texts("stop_sequences"),
+        ),
+        tools=tools,
+        tool_choice=choice,
+        parallel_tool_calls=parallel,
+        response_format=_response_format(fields, config, kept),
+        reasoning=_reasoning(fields, config, kept),
+        service_tier=_service_tier(fields),
+        end_user=_end_user(fields, kept),
+        cache=kept.cache_mark(fields),
+        extensions=_extensions(fields, kept),
+    )
+
+
+def _conversation(fields: Fields, kept: Kept) -> tuple[tuple[Message, ...], tuple[AnyTool, ...]]:
+    if not fields.has("messages"):
+        raise missing("messages")
+    if not fields.array("messages"):
+        raise invalid("messages", "At least one message is required.")
+    decoder = MessageDecoder(kept)
+    messages = (*decode_system(fields, kept), *decoder.decode([*fields.objects("messages")]))
+    tools = [_tool(tool, kept) for tool in [*fields.objects("tools"), *decoder.definitions]]
+    return messages, tuple(tools)
+
+
+def _max_tokens(fields: Fields, kept: Kept) -> int:
+    limit = fields.integer("max_tokens", minimum=0)
+    if limit is None:
+        raise missing("max_tokens")
+    if limit == 0:
+        kept.keep("max_tokens", 0, "error")  # warms the cache and answers nothing, which nobody else does
+    return limit
+
+
+def _tool(tool: Fields, kept: Kept) -> AnyTool:
+    kind = tool.text("type")
+    if kind not in (None, "custom"):
+        return ServerTool(NAME, kind or "", tool.data)
+    kept.rest(tool, _TOOL)
+    name = tool.required_text("name")
+    parameters = tool.raw_object("input_schema")
+    if parameters is None:
+        raise missing(tool.at("input_schema"))
+    return Tool(name, tool.text("description"), parameters, tool.flag("strict"), kept.cache_mark(tool))
+
+
+def _tool_choice(fields: Fields, tools: tuple[AnyTool, ...], kept: Kept) -> tuple[ToolChoice | None, bool | None]:
+    """The choice, and whether several tools may be called at once."""
+    choice = fields.object("tool_choice")
+    if choice is None:
+        return None, None
+    kept.rest(choice, _TOOL_CHOICE)
+    kind = choice.required_text("type")
+    if kind not in _MODES:
+        supported = ", ".join(map(repr, _MODES))
+        raise invalid(choice.at("type"), f"Invalid value: '{kind}'. Supported values are: {supported}.")
+    names: tuple[str, ...] = ()
+    if kind == "tool":
+        names = (choice.required_text("name"),)
+        if names[0] not in map(_name, tools):
+            raise invalid("tool_choice", f"The tool '{names[0]}' is not among the tools.")
+    single = choice.flag("disable_parallel_tool_use")
+    return ToolChoice(_MODES[kind], names), None if single is None else not single
+
+
+def _name(tool: AnyTool) -> str | None:
+    return as_str(tool.raw.get("name")) if isinstance(tool, ServerTool) else tool.name
+
+
+def _response_format(fields: Fields, config: Fields | None, kept: Kept) -> ResponseFormat | None:
+    """`output_config.format`, or `output_format` as it was called before."""
+    form = fields.object("output_format")
+    if config is not None:
+        kept.rest(config, _OUTPUT_CONFIG)
+        form = config.object("format") or form
+    if form is None:
+        return None
+    kept.rest(form, _FORMAT)
+    kind = form.required_text("type")
+    if kind != "json_schema":
+        raise invalid(form.at("type"), f"Invalid value: '{kind}'. Supported values are: 'json_schema'.")
+    schema = form.raw_object("schema")
+    if schema is None:
+        raise missing(form.at("schema"))
+    return ResponseFormat("json_schema", schema)
+
+
+def _reasoning(fields: Fields, config: Fields | None, kept: Kept) -> Reasoning | None:
+    effort = _effort(config)
+    thinking = fields.object("thinking")
+    if thinking is None:
+        return None if effort is None else Reasoning(effort)
+    kept.rest(thinking, _THINKING)
+    visible = _VISIBLE.get(thinking.text("display") or "")
+    match thinking.required_text("type"):
+        case "enabled":
+            budget = thinking.integer("budget_tokens", minimum=0)
+            if budget is None:
+                raise missing(thinking.at("budget_tokens"))
+            # who turns thinking on this way is shown it unless they say otherwise
+            return Reasoning(effort, budget, True if visible is None else visible)
+        case "adaptive":
+            return Reasoning(effort, -1 if effort is None else None, visible)
+        case "disabled" | "between_tools" as kind:
+            if effort is not None:
+                kept.keep("output_config.effort", effort, "info")
+            if kind == "between_tools":
+                kept.keep("thinking", thinking.data)
+            return Reasoning("none")
+        case kind:
+            supported = "'enabled', 'adaptive', 'disabled' and 'between_tools'"
+            raise invalid(thinking.at("type"), f"Invalid value: '{kind}'. Supported values are: {supported}.")
+
+
+def _effort(config: Fields | None) -> EffortWord | None:
+    word = config.text("effort") if config is not None else None
+    if word is None:
+        return None
+    if word not in _EFFORTS:
+        raise invalid(
+            "output_config.effort",
+            f"Invalid value: '{word}'. Supported values are: {', '.join(map(repr, _EFFORTS))}.",
+        )
+    return _EFFORTS[word]
+
+
+def _service_tier(fields: Fields) -> str | None:
+    tier = fields.text("service_tier")
+    if tier is None:
+        return None
+    if tier not in REQUEST_TIERS:
+        supported = ", ".join(map(repr, REQUEST_TIERS))
+        raise invalid("service_tier", f"Invalid value: '{tier}'. Supported values are: {supported}.")
+    return REQUEST_TIERS[tier]
+
+
+def _end_user(fields: Fields, kept: Kept) -> str | None:
+    metadata = fields.object("metadata")
+    if metadata is None:
+        return None
+    kept.rest(metadata, _METADATA)
+    return metadata.text("user_id")
+
+
+def _extensions(fields: Fields, kept: Kept) -> tuple[Extension, ...]:
+    kept.rest(fields, REQUEST_FIELDS)
+    management = fields.raw_object("context_management")
+    if management:
+        kept.keep("context_management", management, _management_loss(management.get("edits")))
+    speed = fields.text("speed")
+    if speed is not None:
+        kept.keep("speed", speed, "info" if speed == "standard" else "warning")
+    return tuple(kept.extensions)
+
+
+def _management_loss(edits: JSONValue) -> Severity:
+    """Old thoughts are never sent to other vendors, so clearing them is nothing to them; other edits shorten a
+    conversation, which then only stays as long as the client sent it."""
+    kinds = [as_str(as_object(edit).get("type")) or "" for edit in as_list(edits)]
+    return "info" if all(kind.startswith("clear_thinking") for kind in kinds) else "warning"
