@@ -1,0 +1,128 @@
+"""How each agent is told where the gateway is, and asked to do the task without anybody at the keyboard."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from asgi_llmgw.ir import Protocol
+from tests.clients.scripted_vendor import FILE
+
+TASK: Final = f"Create a file named {FILE} with a greeting in it."
+
+
+@dataclass(frozen=True)
+class Agent:
+    """One client.
+
+    Args:
+        package: the npm package it comes in.
+        protocol: what it speaks to the gateway.
+        upstreams: the protocols the vendor behind the gateway is tried in.
+        command: the command line, for a base URL.
+        environment: the variables that point it to the gateway, for a base URL and a key.
+        files: configuration files in its home, by path, for a base URL and a key.
+        model: the model it asks for.
+    """
+
+    package: str
+    protocol: Protocol
+    upstreams: tuple[Protocol, ...]
+    command: Callable[[str], list[str]]
+    environment: Callable[[str, str], Mapping[str, str]]
+    model: str
+    files: Callable[[str, str], Mapping[str, str]] = lambda url, key: {}
+
+
+def _opencode(url: str, key: str) -> Mapping[str, str]:
+    settings = {
+        "provider": {
+            "gateway": {
+                "npm": "@ai-sdk/openai-compatible",
+                "options": {"baseURL": f"{url}/v1", "apiKey": key},
+                "models": {"smart": {}},
+            }
+        },
+        "model": "gateway/smart",
+        "permission": {"edit": "allow", "bash": "allow"},
+    }
+    return {"work/opencode.json": json.dumps(settings)}
+
+
+def _codex(url: str, key: str) -> Mapping[str, str]:
+    lines = [
+        'model = "smart"',
+        'model_provider = "gateway"',
+        "[model_providers.gateway]",
+        'name = "gateway"',
+        f'base_url = "{url}/v1"',
+        'env_key = "GATEWAY_KEY"',
+        'wire_api = "responses"',
+    ]
+    return {".codex/config.toml": "\n".join(lines)}
+
+
+AGENTS: Final[dict[str, Agent]] = {
+    "claude-code": Agent(
+        package="@anthropic-ai/claude-code",
+        protocol="anthropic_messages",
+        upstreams=("openai_chat", "openai_responses", "gemini_generate", "anthropic_messages"),
+        command=lambda url: ["claude", "-p", TASK, "--model", "smart", "--permission-mode", "acceptEdits"],
+        environment=lambda url, key: {
+            "ANTHROPIC_BASE_URL": url,
+            "ANTHROPIC_API_KEY": key,
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            "DISABLE_AUTOUPDATER": "1",
+        },
+        model="smart",
+    ),
+    "codex": Agent(
+        package="@openai/codex",
+        protocol="openai_responses",
+        upstreams=("anthropic_messages", "gemini_generate", "openai_chat", "openai_responses"),
+        command=lambda url: [
+            "codex",
+            "exec",
+            "--skip-git-repo-check",
+            "--dangerously-bypass-approvals-and-sandbox",
+            TASK,
+        ],
+        environment=lambda url, key: {"GATEWAY_KEY": key},
+        files=_codex,
+        model="smart",
+    ),
+    "gemini-cli": Agent(
+        package="@google/gemini-cli",
+        protocol="gemini_generate",
+        upstreams=("openai_chat", "anthropic_messages", "openai_responses", "gemini_generate"),
+        command=lambda url: ["gemini", "-m", "gemini-2.5-pro", "--yolo", "-p", TASK],
+        environment=lambda url, key: {
+            "GOOGLE_GEMINI_BASE_URL": url,
+            "GEMINI_API_KEY": key,
+            "GEMINI_TELEMETRY_ENABLED": "false",
+            "GEMINI_CLI_TRUST_WORKSPACE": "true",
+        },
+        model="gemini-2.5-pro",
+    ),
+    "opencode": Agent(
+        package="opencode-ai",
+        protocol="openai_chat",
+        upstreams=("anthropic_messages", "gemini_generate"),
+        command=lambda url: ["opencode", "run", "--model", "gateway/smart", TASK],
+        environment=lambda url, key: {},
+        files=_opencode,
+        model="smart",
+    ),
+}
+
+
+def prepare(agent: Agent, home: Path, url: str, key: str) -> None:
+    """Write the agent's configuration into an empty home, with a folder to work in."""
+    (home / "work").mkdir(parents=True)
+    for name, text in agent.files(url, key).items():
+        path = home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
