@@ -6,6 +6,8 @@ Completions stream (what it brings is taken out again), and an error event where
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Final
 
 from asgi_llmgw.errors import UpstreamError
@@ -17,6 +19,20 @@ from asgi_llmgw.translate import UsageTap
 
 _EMPTY_USAGE: Final = (b',"usage":null', b', "usage": null')
 _NO_CHOICES: Final = (b'"choices":[]', b'"choices": []')
+_FINISH: Final[Mapping[Protocol, re.Pattern[bytes]]] = {
+    "openai_chat": re.compile(rb'"finish_reason": ?"[^"]'),
+    "anthropic_messages": re.compile(rb'"stop_reason": ?"[^"]'),
+}
+
+
+def tells_finish(protocol: Protocol, chunk: bytes) -> bool:
+    """Whether an answer is finished in these bytes of a stream, as far as can be seen without reading them.
+
+    True is never wrong: an unescaped quote cannot stand inside a JSON string. Protocols whose streams end with their
+    bytes alone are never finished before.
+    """
+    mark = _FINISH.get(protocol)
+    return mark is not None and mark.search(chunk) is not None
 
 
 def ask_for_usage(protocol: Protocol, body: bytes) -> bytes | None:

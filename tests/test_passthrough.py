@@ -4,7 +4,7 @@ import pytest
 
 from asgi_llmgw.errors import UpstreamError
 from asgi_llmgw.json import as_object, loads_object
-from asgi_llmgw.passthrough import PassThrough, ask_for_usage, hide_usage
+from asgi_llmgw.passthrough import PassThrough, ask_for_usage, hide_usage, tells_finish
 from asgi_llmgw.sse import ServerSentEvent
 from tests.samples import CHAT_ERROR, CHAT_USAGE, DONE, chat_chunk, chat_stream, frame, messages_stream
 from tests.wire import needs_wire, recordings
@@ -98,3 +98,12 @@ def test_an_endless_event_is_a_fault_and_not_an_exception(without_usage: bool) -
     for _ in range(18):
         passing.forward(b"data: " + b"x" * 1024 * 1024)
     assert passing.fault is not None
+
+
+def test_a_finish_is_seen_in_the_bytes_and_an_empty_one_is_none() -> None:
+    """T4, T11."""
+    assert tells_finish("openai_chat", chat_chunk({}, "stop"))
+    assert not tells_finish("openai_chat", chat_chunk({}, ""))
+    assert not tells_finish("openai_chat", chat_chunk({"content": 'say "finish_reason":"stop"'}))
+    assert [tells_finish("anthropic_messages", chunk) for chunk in messages_stream("Hi")].count(True) == 1
+    assert not tells_finish("gemini_generate", frame({"candidates": [{"finishReason": "STOP"}]}))

@@ -6,6 +6,7 @@ a gateway must: is it an error, what did it cost, is it whole. When the client l
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Final
@@ -28,7 +29,7 @@ from asgi_llmgw.errors import GatewayError, InvalidUpstreamResponse, UpstreamErr
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.json import loads_object
-from asgi_llmgw.passthrough import PassThrough, ask_for_usage
+from asgi_llmgw.passthrough import PassThrough, ask_for_usage, tells_finish
 from asgi_llmgw.protocols import Codec, codec, scrub
 from asgi_llmgw.providers.base import Provider
 from asgi_llmgw.providers.classify import retry_after
@@ -38,6 +39,8 @@ from asgi_llmgw.upstream.base import Upstream, UpstreamRequest, UpstreamResponse
 MAX_ANSWER: Final = 64 * 1024 * 1024
 MAX_ERROR: Final = 64 * 1024
 DRAIN_SECONDS: Final = 30.0
+FINISH_GRACE: Final = 10.0
+"""Seconds a stream may go on without data once the answer is finished: some servers only send heartbeats then."""
 _ACCEPT: Final = {True: b"text/event-stream", False: b"application/json"}
 
 
@@ -52,6 +55,7 @@ class ProxyApp:
         upstream: what makes the calls.
         max_body: the largest request, in bytes.
         max_answer: the largest answer, in bytes; a stream that grows over it is ended with an error event.
+        finish_grace: seconds a stream may go on without data after the answer's finish.
         clock: seconds, monotonic.
     """
 
@@ -62,19 +66,28 @@ class ProxyApp:
         upstream: Upstream,
         max_body: int = MAX_BODY,
         max_answer: int = MAX_ANSWER,
+        finish_grace: float = FINISH_GRACE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._provider = provider
         self._upstream = upstream
         self._max_body = max_body
         self._max_answer = max_answer
+        self._finish_grace = finish_grace
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         exchange = Exchange.get_or_create(scope)
-        call = _Call(self._provider, exchange, send, max_answer=self._max_answer, clock=self._clock)
+        call = _Call(
+            self._provider,
+            exchange,
+            send,
+            max_answer=self._max_answer,
+            finish_grace=self._finish_grace,
+            clock=self._clock,
+        )
         try:
             body = await read_body(receive, headers=exchange.headers, limit=self._max_body)
             request = call.prepare(path_with_query({**scope, SCOPE_KEY: exchange}), body)
@@ -97,12 +110,20 @@ class _Call:
     """One request to the vendor."""
 
     def __init__(
-        self, provider: Provider, exchange: Exchange, send: Send, *, max_answer: int, clock: Callable[[], float]
+        self,
+        provider: Provider,
+        exchange: Exchange,
+        send: Send,
+        *,
+        max_answer: int,
+        finish_grace: float,
+        clock: Callable[[], float],
     ) -> None:
         self._provider = provider
         self._exchange = exchange
         self._send = send
         self._max_answer = max_answer
+        self._finish_grace = finish_grace
         self._clock = clock
         self._protocol: Protocol = exchange.upstream_protocol or provider.protocols[0]
         self._codec: Codec = codec(self._protocol)
@@ -204,20 +225,12 @@ class _Call:
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _forward_stream(self, response: UpstreamResponse) -> None:
-        """Chunk for chunk; every `await send` waits until the client has taken it."""
         exchange = self._exchange
         passing = None if exchange.translated else PassThrough(self._protocol, without_usage=self._without_usage)
         last = b""
-        size = 0
         try:
-            async for chunk in response.aiter_raw():
-                size += len(chunk)
-                if size > self._max_answer:
-                    raise InvalidUpstreamResponse(f"the upstream sent more than {self._max_answer} bytes")
-                if passing is not None:
-                    chunk = passing.forward(chunk)
-                    self._note(passing)
-                await self._pass_on(chunk)
+            with anyio.CancelScope() as scope:
+                await self._forward_chunks(response, passing, scope)
             if passing is not None:
                 last = passing.end()
                 self._note(passing)
@@ -237,6 +250,29 @@ class _Call:
                 raise InvalidUpstreamResponse("the upstream sent an empty stream")
             await self._pass_on(b"")
         await self._finish(last)
+
+    async def _forward_chunks(
+        self, response: UpstreamResponse, passing: PassThrough | None, scope: anyio.CancelScope
+    ) -> None:
+        """Chunk for chunk; every `await send` waits until the client has taken it.
+
+        The scope ends the waiting for a vendor that has finished its answer and does not say that it is over.
+        """
+        size = 0
+        ends: float | None = None
+        async for chunk in response.aiter_raw():
+            scope.deadline = math.inf
+            size += len(chunk)
+            if size > self._max_answer:
+                raise InvalidUpstreamResponse(f"the upstream sent more than {self._max_answer} bytes")
+            if tells_finish(self._protocol, chunk) or (ends is not None and b"data" in chunk):
+                ends = anyio.current_time() + self._finish_grace
+            if passing is not None:
+                chunk = passing.forward(chunk)
+                self._note(passing)
+            await self._pass_on(chunk)
+            if ends is not None:
+                scope.deadline = ends
 
     async def _pass_on(self, chunk: bytes) -> None:
         if not self.started:

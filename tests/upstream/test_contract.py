@@ -300,7 +300,7 @@ async def test_an_answer_that_is_not_http(upstream: Upstream, answer: bytes) -> 
 
 @pytest.mark.parametrize("encoding", [b"gzip", b"br", b"zstd, gzip"])
 async def test_a_compressed_answer_is_refused(upstream: Upstream, encoding: bytes) -> None:
-    """F133, F159."""
+    """F133, F159, F11: so no decoded body ever goes on under its old encoding."""
     script = response(b"\x1f\x8b\x08", headers=[b"content-encoding: " + encoding])
     async with fault_server([script]) as server:
         with pytest.raises(InvalidUpstreamResponse):
