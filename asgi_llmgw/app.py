@@ -17,6 +17,7 @@ from asgi_llmgw.components.count_tokens import CountTokensApp
 from asgi_llmgw.components.dispatch import DispatchApp
 from asgi_llmgw.components.endpoints import EndpointsMiddleware
 from asgi_llmgw.components.health import HealthApp, Readiness, ReadyApp
+from asgi_llmgw.components.json_array import JSONArrayMiddleware
 from asgi_llmgw.components.metrics import MetricsApp, MetricsMiddleware
 from asgi_llmgw.components.models import ModelsApp
 from asgi_llmgw.components.operations import OperationsApp
@@ -159,7 +160,7 @@ def build_app(
     max_body = config.server.max_body_bytes
     counting = CountTokensApp(providers=providers, upstreams=transports, max_body=max_body)
     apps: dict[Operation, ASGIApp] = {
-        "chat": _chat(config, providers, table, transports),
+        "chat": JSONArrayMiddleware(_chat(config, providers, table, transports)),
         "count_tokens": RouterMiddleware(counting, table=table, max_body=max_body),
         "models": models,
         "model": models,

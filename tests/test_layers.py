@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "asgi_llmgw"
 FLOORS = (
     ("_types", "errors", "json", "timeouts"),
     ("sse",),
+    ("framing",),
     ("ir",),
     ("protocols.base", "protocols.scrub"),
     ("protocols.fields",),

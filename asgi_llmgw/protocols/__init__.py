@@ -24,10 +24,10 @@ from asgi_llmgw.protocols.base import (
 )
 from asgi_llmgw.protocols.scrub import scrub
 
-PROTOCOLS: Final[tuple[Protocol, ...]] = ("openai_chat", "anthropic_messages", "gemini_generate")
+PROTOCOLS: Final[tuple[Protocol, ...]] = ("openai_chat", "openai_responses", "anthropic_messages", "gemini_generate")
 """The protocols there is a codec for."""
 
-SERVED: Final[tuple[Protocol, ...]] = ("openai_chat",)
+SERVED: Final[tuple[Protocol, ...]] = ("openai_chat", "openai_responses", "anthropic_messages", "gemini_generate")
 """The protocols a client may speak."""
 
 
@@ -43,6 +43,10 @@ def codec(name: Protocol) -> Codec:
             from asgi_llmgw.protocols.openai_chat import CODEC as openai_chat
 
             return openai_chat
+        case "openai_responses":
+            from asgi_llmgw.protocols.openai_responses import CODEC as openai_responses
+
+            return openai_responses
         case "anthropic_messages":
             from asgi_llmgw.protocols.anthropic_messages import CODEC as anthropic_messages
 

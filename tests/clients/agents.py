@@ -65,6 +65,11 @@ def _codex(url: str, key: str) -> Mapping[str, str]:
     return {".codex/config.toml": "\n".join(lines)}
 
 
+def _gemini(url: str, key: str) -> Mapping[str, str]:
+    settings = {"security": {"auth": {"selectedType": "gemini-api-key"}}, "privacy": {"usageStatisticsEnabled": False}}
+    return {".gemini/settings.json": json.dumps(settings)}
+
+
 AGENTS: Final[dict[str, Agent]] = {
     "claude-code": Agent(
         package="@anthropic-ai/claude-code",
@@ -105,6 +110,7 @@ AGENTS: Final[dict[str, Agent]] = {
             "GEMINI_TELEMETRY_ENABLED": "false",
             "GEMINI_CLI_TRUST_WORKSPACE": "true",
         },
+        files=_gemini,
         model="gemini-2.5-pro",
     ),
     "opencode": Agent(

@@ -135,7 +135,54 @@ def test_the_models_list_has_three_dialects(headers: tuple[tuple[bytes, bytes], 
     assert models_dialect(headers) == dialect
     found = match_endpoint("GET", "/v1/models", headers)
     assert isinstance(found, Endpoint)
-    assert found.protocol == "openai_chat"
+    assert found.protocol == dialect
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("POST", "/v1/messages", ("chat", "anthropic_messages", "/v1/messages", None)),
+        ("POST", "/v1/v1/messages", ("chat", "anthropic_messages", "/v1/messages", None)),
+        (
+            "POST",
+            "/v1/messages/count_tokens",
+            ("count_tokens", "anthropic_messages", "/v1/messages/count_tokens", None),
+        ),
+        *(
+            (
+                "POST",
+                path,
+                ("chat", "gemini_generate", "/v1beta/models/openai/gpt-4.1:generateContent", "openai/gpt-4.1"),
+            )
+            for path in (
+                "/v1beta/models/openai/gpt-4.1:generateContent",
+                "/v1/models/openai/gpt-4.1:generateContent",
+                "/v1alpha/models/openai/gpt-4.1:generateContent",
+                "/v1beta/openai/gpt-4.1:generateContent",
+                "/models/openai/gpt-4.1:generateContent",
+            )
+        ),
+        (
+            "POST",
+            "/v1beta/models/ft:gpt:org::id:countTokens",
+            ("count_tokens", "gemini_generate", "/v1beta/models/ft:gpt:org::id:countTokens", "ft:gpt:org::id"),
+        ),
+        ("GET", "/v1beta/models", ("models", "gemini_generate", "/v1beta/models", None)),
+        ("GET", "/v1beta/models/x:y", ("model", "gemini_generate", "/v1beta/models/x:y", "x:y")),
+        ("GET", "/v1/models/ft:gpt:org::id", ("model", "openai_chat", "/v1/models/ft:gpt:org::id", "ft:gpt:org::id")),
+    ],
+)
+def test_every_protocol_has_its_paths(method: str, path: str, expected: tuple[str, str, str, str | None]) -> None:
+    """F071: the action stands after the last colon."""
+    found = match_endpoint(method, path, ())
+    assert isinstance(found, Endpoint)
+    assert (found.operation, found.protocol, found.path, found.model) == expected
+
+
+@pytest.mark.parametrize("action", ["embedContent", "predict", "", "generatecontent"])
+def test_unknown_actions_are_not_served(action: str) -> None:
+    """F071."""
+    assert not isinstance(match_endpoint("POST", f"/v1beta/models/x:{action}", ()), Endpoint)
 
 
 @given(st.text(), st.text())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .codec import CODEC, GeminiGenerateCodec
-from .framing import JSONArrayFramer
+from asgi_llmgw.framing import JSONArrayFramer
 from .schema import to_gemini_schema
 from .tools import gemini_tool_name
 
