@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
+from typing import TypeAlias
+
 from asgi_llmgw.errors import InvalidRequest
 from asgi_llmgw.ir import MediaPart, TextPart, ToolCallPart, ToolResultPart, UnknownPart
 from asgi_llmgw.json import JSONError, JSONObject, JSONValue, as_object, loads
@@ -13,6 +16,9 @@ from .wire import PROTOCOL, RESULT_MEDIA
 
 _MAX_DEPTH = 48
 _REFERENCES = ("$ref", "$defs")
+
+_Key: TypeAlias = tuple[str, str | None]
+"""The id of a call; for calls without one, their name, or nothing where a result does not tell it."""
 
 
 class Call:
@@ -30,16 +36,22 @@ class Call:
 class Calls:
     """All calls of a history so far, for results that may come late, twice or without an id."""
 
-    __slots__ = ("_calls", "_lost")
+    __slots__ = ("_calls", "_last", "_lost", "_waiting")
 
     def __init__(self, lost: Diagnostics) -> None:
         self._calls: list[Call] = []
+        self._waiting: dict[_Key, deque[Call]] = {}
+        self._last: dict[_Key, Call] = {}
         self._lost = lost
 
     def add(self, part: ToolCallPart, path: str) -> Call:
         """Note a call."""
         call = Call(part, path)
         self._calls.append(call)
+        keys: tuple[_Key, ...] = ((part.id, None),) if part.id else (("", None), ("", part.name))
+        for key in keys:
+            self._waiting.setdefault(key, deque()).append(call)
+            self._last[key] = call
         return call
 
     def answer(self, result: ToolResultPart, path: str) -> None:
@@ -48,19 +60,24 @@ class Calls:
         Raises:
             InvalidRequest: there is no such call.
         """
-        matching = [call for call in self._calls if call.part.id == result.call_id]
-        if not result.call_id and result.name is not None:
-            matching = [call for call in matching if call.part.name == result.name]
-        waiting = [call for call in matching if call.result is None]
-        if not matching:
+        key = (result.call_id, None if result.call_id else result.name)
+        if key not in self._last:
             detail = f"There is no tool call {result.call_id!r} before this result."
             raise InvalidRequest(detail, param=path, code="tool_result_without_call")
-        if waiting:
-            call = waiting[-1] if result.call_id else waiting[0]
-        else:
-            call = matching[-1]
+        call = self._next(key)
+        if call is None:
+            call = self._last[key]
             self._lost.dropped(call.result_path, "a later result answers the same call")
         call.result, call.result_path = result, path
+
+    def _next(self, key: _Key) -> Call | None:
+        """The call under this key that waits for a result, taken out of its queue; each is looked at once."""
+        waiting = self._waiting[key]
+        while waiting:
+            call = waiting.pop() if key[0] else waiting.popleft()
+            if call.result is None:
+                return call
+        return None
 
     def check(self) -> None:
         """Make sure that every call is answered.
@@ -115,10 +132,10 @@ def _arguments(call: Call, lost: Diagnostics) -> JSONObject:
         value = loads(text)
     except JSONError:
         value = text
-    if isinstance(value, dict) and _fits(value):
+    if isinstance(value, dict) and fits(value):
         return value
     lost.approximated(f"{call.path}.arguments", "Gemini takes objects only; sent as the value of `input`")
-    return {"input": value if _fits(value) else text}
+    return {"input": value if fits(value) else text}
 
 
 def _payload(result: ToolResultPart) -> JSONObject:
@@ -131,12 +148,12 @@ def _payload(result: ToolResultPart) -> JSONObject:
             value = loads(text)
         except JSONError:
             return {"output": text}
-        if isinstance(value, (dict, list)) and _fits(value, without=_REFERENCES):
+        if isinstance(value, (dict, list)) and fits(value, without=_REFERENCES):
             return {"output": value}
     return {"output": text}
 
 
-def _fits(value: JSONValue, without: tuple[str, ...] = ()) -> bool:
+def fits(value: JSONValue, without: tuple[str, ...] = ()) -> bool:
     """Whether a value from inside a text is flat enough to be sent as JSON, and has none of these keys."""
     level = [value]
     for _ in range(_MAX_DEPTH):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
@@ -46,7 +47,7 @@ class MessageDecoder:
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
-        self._legacy: list[tuple[str, str]] = []
+        self._legacy: dict[str, deque[str]] = {}
 
     def decode(self, message: Fields) -> Message:
         """One message.
@@ -112,7 +113,7 @@ class MessageDecoder:
         name = call.required_text("name")
         identifier = f"call_function_{len(self._names)}"
         self._names[identifier] = name
-        self._legacy.append((name, identifier))
+        self._legacy.setdefault(name, deque()).append(identifier)
         return ToolCallPart(identifier, name, _arguments(call))
 
     def _tool_result(self, message: Fields) -> ToolResultPart:
@@ -123,11 +124,10 @@ class MessageDecoder:
 
     def _function_result(self, message: Fields) -> ToolResultPart:
         name = message.required_text("name")
-        for position, (called, identifier) in enumerate(self._legacy):
-            if called == name:
-                del self._legacy[position]
-                return ToolResultPart(identifier, _result_content(message), name)
-        raise invalid(message.at("name"), f"There is no call of '{name}' before this result.")
+        waiting = self._legacy.get(name)
+        if not waiting:
+            raise invalid(message.at("name"), f"There is no call of '{name}' before this result.")
+        return ToolResultPart(waiting.popleft(), _result_content(message), name)
 
 
 def cache_mark(fields: Fields) -> CacheMark | None:
