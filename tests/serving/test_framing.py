@@ -203,6 +203,18 @@ async def test_websockets_are_denied(house: OpenHouse) -> None:
         await still_serves(running)
 
 
+async def test_chunks_in_http_1_0_leave_nothing_on_the_connection(house: OpenHouse) -> None:
+    """F025: whatever is made of the request, what follows it is not another one."""
+    chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+    smuggled = request(b"", method="GET", path="/v1/models", key=KEY)
+    old = request(chunked, key=KEY, headers=("Transfer-Encoding: chunked",)).replace(b" HTTP/1.1", b" HTTP/1.0", 1)
+    async with house([ANSWER]) as running, connect(running.port) as client:
+        client.send(old + smuggled)
+        told = await asyncio.wait_for(client.reader.read(), 10)
+        assert told.count(b"HTTP/1.") == 1
+        await still_serves(running)
+
+
 async def test_random_bytes_do_not_kill_the_server(house: OpenHouse) -> None:
     """F026."""
     noise = random.Random(26)

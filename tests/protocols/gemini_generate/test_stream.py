@@ -61,7 +61,7 @@ def test_a_call_anywhere_is_the_ending(chunks: tuple[JSONObject, ...]) -> None:
 
 
 def test_text_after_the_reason_still_counts() -> None:
-    """T3, T18: the stream ends with the body."""
+    """T3, trap 18: the stream ends with the body."""
     assert streamed(chunk(text("a"), finish="STOP"), chunk(text("b"), finish="MAX_TOKENS")).choices[0] == ir.Choice(
         (ir.TextPart("ab"),), ir.FinishReason("length", "MAX_TOKENS")
     )
