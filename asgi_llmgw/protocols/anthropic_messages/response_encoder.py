@@ -249,7 +249,7 @@ class _Writer:
                 lost_signature(part.signature, path, self._notes)
             case UnknownPart():
                 block = unknown_block(part, path, self._notes)
-                self.blocks += [] if block is None else [block]
+                self.blocks += [] if block is None else [dict(block)]
             case _:
                 assert_never(part)
 
@@ -276,7 +276,7 @@ class _Writer:
         self.blocks.append({"type": "tool_use", "id": identifier, "name": part.name, "input": given.value})
 
     def _cite(self, part: CitationPart, path: str) -> None:
-        block = self.blocks[-1] if self.blocks and self.blocks[-1]["type"] == "text" else None
+        block = self.blocks[-1] if self.blocks and self.blocks[-1].get("type") == "text" else None
         citation = citation_of(part, path, self._notes, text_before=block is not None)
         if block is not None and citation is not None:
             citations = block.setdefault("citations", [])
