@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from itertools import chain
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
 
 from asgi_llmgw.errors import UpstreamError
 from asgi_llmgw.ir import (
+    ChatRequest,
     ChatResponse,
     ChoiceEnd,
     Diagnostic,
@@ -22,6 +22,7 @@ from asgi_llmgw.ir import (
     Protocol,
     ReasoningPart,
     ResponseEnd,
+    ServerTool,
     StreamEvent,
     StreamFault,
     TextDelta,
@@ -31,7 +32,7 @@ from asgi_llmgw.ir import (
 )
 from asgi_llmgw.ir.events import ReasoningDelta, ToolInputDelta
 from asgi_llmgw.protocols import EncodedError, Profile, StreamContext, codec, new_id
-from asgi_llmgw.sse import ServerSentEvent, SSEDecoder
+from asgi_llmgw.sse import ServerSentEvent, SSEDecoder, comment
 from asgi_llmgw.tool_names import ToolNames
 
 _DEFAULT_PROFILE: Final = Profile()
@@ -87,9 +88,28 @@ def translate_request(
     )
     if model is not None:
         request = msgspec.structs.replace(request, model=model)
+    request, dropped = _without_foreign_tools(request, target)
     encoded = codec(target).encode_request(request, profile=profile)
     names = ToolNames.of(request, codec(target))
-    return Translated(encoded.body, encoded.path, encoded.diagnostics, stream_context=context, tool_names=names)
+    diagnostics = (*dropped, *encoded.diagnostics)
+    return Translated(encoded.body, encoded.path, diagnostics, stream_context=context, tool_names=names)
+
+
+def _without_foreign_tools(request: ChatRequest, target: Protocol) -> tuple[ChatRequest, tuple[Diagnostic, ...]]:
+    """Leave out the tools another vendor would have run, as long as the model may do without them.
+
+    Agents offer such tools by default (web search), and most tasks never need them.
+    """
+    kept = tuple(tool for tool in request.tools if not isinstance(tool, ServerTool) or tool.protocol == target)
+    choice = request.tool_choice
+    if len(kept) == len(request.tools) or (choice is not None and choice.mode == "required" and not kept):
+        return request, ()
+    dropped = tuple(
+        Diagnostic(f"tools[{index}]", "dropped", "warning", f"the tool {tool.kind!r} is run by another vendor")
+        for index, tool in enumerate(request.tools)
+        if isinstance(tool, ServerTool) and tool.protocol != target
+    )
+    return msgspec.structs.replace(request, tools=kept), dropped
 
 
 def translate_response(
@@ -130,6 +150,15 @@ def translate_response(
 def translate_error(status: int, body: bytes, *, source: Protocol, target: Protocol) -> EncodedError:
     """Turn an upstream's error answer into one for the client, the vendor's meaning kept."""
     return codec(target).encode_error(codec(source).decode_error(status, body))
+
+
+class _Ping(msgspec.Struct, frozen=True):
+    """The upstream says no more than that it is still there."""
+
+
+_PING: Final = _Ping()
+_KEEP_ALIVE: Final[Mapping[Protocol, bytes]] = {"openai_chat": comment("keep-alive")}
+"""What tells a client that nothing has happened yet; clients of Gemini would take a comment for JSON."""
 
 
 class StreamObserver:
@@ -188,7 +217,7 @@ class _Stream(StreamObserver):
         self._frames = SSEDecoder()
         self._decoder = codec(protocol).stream_decoder()
 
-    def _events(self, frames: Iterable[ServerSentEvent]) -> Iterable[StreamEvent]:
+    def _events(self, frames: Iterable[ServerSentEvent]) -> Iterable[StreamEvent | _Ping]:
         """What the frames tell; nothing is read, and so nothing kept, once the stream is over."""
         over = self.ended or self.fault is not None
         if over:
@@ -197,13 +226,15 @@ class _Stream(StreamObserver):
             for frame in frames:
                 if self.fault is not None:
                     return
+                if frame.event == "ping":
+                    yield _PING
                 for event in self._decoder.feed(frame):
                     self.observe(event)
                     yield event
         except UpstreamError as error:
             yield from self._fault(error)
 
-    def _last_events(self, error: UpstreamError | None) -> Iterable[StreamEvent]:
+    def _last_events(self, error: UpstreamError | None) -> Iterable[StreamEvent | _Ping]:
         yield from self._events(self._frames.close())
         if self.fault is None:
             for event in self._decoder.close():
@@ -234,7 +265,7 @@ class StreamTranslator(_Stream):
         tool_names: of the request's translation, so that renamed tools come back under their own names.
     """
 
-    __slots__ = ("_encoder", "_names", "_newline")
+    __slots__ = ("_begun", "_encoder", "_keep_alive", "_names", "_newline")
 
     def __init__(
         self,
@@ -248,6 +279,8 @@ class StreamTranslator(_Stream):
     ) -> None:
         super().__init__(source)
         self._names = tool_names
+        self._begun = False
+        self._keep_alive = _KEEP_ALIVE.get(target, b"")
         client = codec(target)
         self._newline = client.frame_newline
         self._encoder = client.stream_encoder(context or StreamContext(model=model, include_usage=include_usage))
@@ -270,12 +303,19 @@ class StreamTranslator(_Stream):
         out = self._encode(self._last_events(error))
         return out + b"".join(frame.encode(self._newline) for frame in self._encoder.close())
 
-    def _encode(self, events: Iterable[StreamEvent]) -> bytes:
-        newline = self._newline
-        feed = self._encoder.feed
-        if self._names is not None:
-            events = chain.from_iterable(map(self._names.event, events))
-        return b"".join([frame.encode(newline) for event in events for frame in feed(event)])
+    def _encode(self, events: Iterable[StreamEvent | _Ping]) -> bytes:
+        newline, names, feed = self._newline, self._names, self._encoder.feed
+        out: list[bytes] = []
+        for event in events:
+            if isinstance(event, _Ping):
+                # before the first output the answer may still become an error with a status
+                if out or self._begun:
+                    out.append(self._keep_alive)
+                continue
+            for told in (event,) if names is None else names.event(event):
+                out += [frame.encode(newline) for frame in feed(told)]
+        self._begun = self._begun or bool(out)
+        return b"".join(out)
 
 
 class UsageTap(_Stream):

@@ -5,7 +5,7 @@ import pytest
 from asgi_llmgw import StreamTranslator, translate_request, translate_response
 from asgi_llmgw.errors import ConfigError, InvalidRequest, InvalidUpstreamResponse, UpstreamError
 from asgi_llmgw.ir import Protocol
-from asgi_llmgw.json import as_list, as_object, dumps, loads_object
+from asgi_llmgw.json import JSONObject, JSONValue, as_list, as_object, dumps, loads_object
 from asgi_llmgw.protocols import PROTOCOLS
 from asgi_llmgw.sse import SSEDecoder
 from asgi_llmgw.translate import UsageTap, translate_error
@@ -157,3 +157,29 @@ def test_a_tap_sees_errors_in_the_stream() -> None:
 def test_an_unknown_protocol_is_named() -> None:
     with pytest.raises(ConfigError, match="telepathy"):
         StreamTranslator(source="telepathy", target="openai_chat")  # type: ignore[arg-type]
+
+
+SEARCH: JSONObject = {"type": "web_search_20250305", "name": "web_search"}
+LOOK_UP: JSONObject = {"name": "look_up", "input_schema": {"type": "object"}}
+
+
+def messages_request(**fields: JSONValue) -> bytes:
+    return dumps({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}], **fields})
+
+
+@pytest.mark.parametrize("target", [name for name in PROTOCOLS if name != "anthropic_messages"])
+def test_a_tool_of_another_vendors_is_left_out_and_said(target: Protocol) -> None:
+    """I9: agents offer web search by default, and most tasks never need it."""
+    body = messages_request(tools=[LOOK_UP, SEARCH])
+    translated = translate_request(body, source="anthropic_messages", target=target)
+    assert b"look_up" in translated.body and b"web_search" not in translated.body
+    (dropped,) = [item for item in translated.diagnostics if item.path == "tools[1]"]
+    assert (dropped.code, dropped.severity) == ("dropped", "warning")
+
+
+@pytest.mark.parametrize("target", [name for name in PROTOCOLS if name != "anthropic_messages"])
+def test_a_tool_of_another_vendors_that_must_be_called_is_refused(target: Protocol) -> None:
+    body = messages_request(tools=[SEARCH], tool_choice={"type": "any"})
+    with pytest.raises(InvalidRequest) as caught:
+        translate_request(body, source="anthropic_messages", target=target)
+    assert caught.value.param is not None and caught.value.param.startswith("tools")
