@@ -130,3 +130,34 @@ def gemini_answer(text: str = "Hi there") -> bytes:
             "responseId": "resp-1",
         }
     )
+
+
+def responses_answer(text: str = "Hi there") -> bytes:
+    part: JSONObject = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+    message: JSONObject = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "status": "completed",
+        "content": [part],
+    }
+    return dumps(
+        {
+            "id": "resp_1",
+            "object": "response",
+            "created_at": 1_700_000_000,
+            "status": "completed",
+            "model": "gpt-4o-2024-08-06",
+            "output": [message],
+            "parallel_tool_calls": True,
+            "tool_choice": "auto",
+            "tools": [],
+            "usage": {
+                "input_tokens": 9,
+                "input_tokens_details": {"cached_tokens": 0},
+                "output_tokens": 3,
+                "output_tokens_details": {"reasoning_tokens": 0},
+                "total_tokens": 12,
+            },
+        }
+    )

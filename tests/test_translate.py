@@ -20,12 +20,14 @@ from tests.samples import (
     gemini_answer,
     messages_answer,
     messages_stream,
+    responses_answer,
 )
 
 ANSWERS: dict[Protocol, bytes] = {
     "openai_chat": chat_answer(),
     "anthropic_messages": messages_answer(),
     "gemini_generate": gemini_answer(),
+    "openai_responses": responses_answer(),
 }
 
 
