@@ -63,7 +63,8 @@ def test_usage_is_known_whatever_is_spoken(source: Protocol, target: Protocol) -
 def test_every_frame_of_a_stream_has_its_own_data(source: Protocol) -> None:
     """T25: also where the vendor's last frames come in one piece."""
     out, _ = translated(STREAMS[source], source, "openai_chat")
-    *told, end = out.split(b"\n\n")
+    *blocks, end = out.split(b"\n\n")
+    told = [block for block in blocks if not block.startswith(b":")]
     assert end == b""
     assert all(each.startswith(b"data: ") and each.count(b"data: ") == 1 for each in told)
     last = loads_object(told[-2].removeprefix(b"data: "))
@@ -135,3 +136,34 @@ def test_an_error_event_reaches_a_chat_client_as_a_chunk_of_its_own() -> None:
     *_, last = SSEDecoder().feed(out)
     assert as_object(loads_object(last.data)["error"])["message"] == "Overloaded"
     assert last.event is None or last.event in ("", "message")
+
+
+def test_a_vendors_ping_keeps_a_chat_client_waiting_with_a_comment() -> None:
+    """F8, F9, F10: a comment and no data, between two events, and never before the first output."""
+    ping = frame({"type": "ping"}, "ping")
+    start, opened, _, word, *rest = messages_stream("Hi")
+    translator = StreamTranslator(source="anthropic_messages", target="openai_chat")
+    assert translator.feed(start[:9]) == translator.feed(start[9:]) == b""
+    begun = translator.feed(opened + ping + word)
+    assert begun.count(b": keep-alive\n\n") <= 1
+    assert translator.feed(ping) == b": keep-alive\n\n"
+    assert translator.feed(ping[:7]) == b""
+    assert translator.feed(ping[7:]) == b": keep-alive\n\n"
+    end = translator.feed(b"".join(rest)) + translator.close()
+    assert end.endswith(b"data: [DONE]\n\n")
+    assert translator.feed(ping) == b""
+
+
+def test_a_ping_before_the_answer_says_nothing() -> None:
+    """F8, F16: the answer may still become an error with a status."""
+    ping = frame({"type": "ping"}, "ping")
+    translator = StreamTranslator(source="anthropic_messages", target="openai_chat")
+    assert translator.feed(ping) == b""
+
+
+def test_a_gemini_client_gets_no_comments() -> None:
+    """F9: its SDK takes every line that is no data for JSON."""
+    ping = frame({"type": "ping"}, "ping")
+    translator = StreamTranslator(source="anthropic_messages", target="gemini_generate")
+    translator.feed(b"".join(messages_stream("Hi")[:4]))
+    assert translator.feed(ping) == b""
