@@ -33,7 +33,7 @@ def response_object(start: ResponseStart, context: StreamContext) -> JSONObject:
         "prompt_cache_key": request.prompt_cache_key,
         "reasoning": _reasoning(request),
         "safety_identifier": request.end_user,
-        "service_tier": SERVICE_TIERS.get(start.service_tier or "", "default"),
+        "service_tier": SERVICE_TIERS.get(start.service_tier or ""),
         "store": False,
         "temperature": _or(request.sampling.temperature, 1.0),
         "text": _text(request),

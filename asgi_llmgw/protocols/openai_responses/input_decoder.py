@@ -154,8 +154,10 @@ class InputDecoder:
             name,
             kind="custom" if kind == "custom_tool_call_output" else "function",
         )
-        self._assistant = None
-        self._turns.insert(self._place(turn), ("tool", [result]))
+        place = self._place(turn)
+        if place == len(self._turns):
+            self._assistant = None
+        self._turns.insert(place, ("tool", [result]))
 
     def _place(self, turn: list[Part] | None) -> int:
         """Behind the turn that asked, and behind the results that are there already."""

@@ -6,7 +6,6 @@ end the response object. Parts open with their first word, so an empty item is n
 
 from __future__ import annotations
 
-from asgi_llmgw.errors import InvalidUpstreamResponse
 from asgi_llmgw.ir import (
     ChoiceEnd,
     Opaque,
@@ -88,25 +87,26 @@ class ResponsesStreamDecoder:
         """The events one frame tells. What comes after the end is ignored."""
         if self._ended or frame.data.strip() == _DONE:
             return []
-        events = self._events = []
         try:
             data = loads(frame.data)
         except JSONError:
-            self._fault(StreamFault(InvalidUpstreamResponse("the upstream sent a stream event that is not JSON")))
-            return events
+            return self._broken("the upstream sent a stream event that is not JSON")
         if not isinstance(data, dict):
-            self._fault(StreamFault(InvalidUpstreamResponse("the upstream sent a stream event that is not an object")))
-        else:
-            self._event(as_str(data.get("type")) or frame.event, data)
+            return self._broken("the upstream sent a stream event that is not an object")
+        self._event(as_str(data.get("type")) or frame.event, data)
+        events, self._events = self._events, []
         return events
 
     def close(self) -> list[StreamEvent]:
         """End of input: without the response object the stream was cut."""
         if self._ended:
             return []
-        events = self._events = []
-        self._fault(cut())
-        return events
+        self._ended = True
+        return [cut()]
+
+    def _broken(self, reason: str) -> list[StreamEvent]:
+        self._ended = True
+        return [cut(reason)]
 
     def _fault(self, fault: StreamFault) -> None:
         self._ended = True
