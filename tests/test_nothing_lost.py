@@ -297,3 +297,16 @@ def test_every_known_member_has_an_effect_or_is_told_about(
     assert isinstance(after, Translated)
     paths = {lost.path for lost in (*before.diagnostics, *after.diagnostics)}
     assert loads_object(before.body) != loads_object(after.body) or (told and any(told in path for path in paths))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", ["api_base", "base_url", "api_key", "extra_headers", "extra_body", "__proto__"])
+def test_fields_that_steer_other_gateways_go_nowhere(name: str, target: Protocol) -> None:
+    """F049: neither into the address nor into the body."""
+    value: JSONValue = {"authorization": "https://evil.example"} if name.startswith("extra") else "https://evil.example"
+    plain: JSONObject = {"model": "smart", "messages": [{"role": "user", "content": "Hello"}]}
+    before, after = translated(plain, target), translated({**plain, name: value}, target)
+    assert isinstance(before, Translated)
+    assert isinstance(after, Translated)
+    assert (after.path, after.body) == (before.path, before.body)
+    assert name in {lost.path for lost in after.diagnostics}

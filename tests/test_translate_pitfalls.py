@@ -167,3 +167,33 @@ def test_a_gemini_client_gets_no_comments() -> None:
     translator = StreamTranslator(source="anthropic_messages", target="gemini_generate")
     translator.feed(b"".join(messages_stream("Hi")[:4]))
     assert translator.feed(ping) == b""
+
+
+def test_every_change_of_kind_is_a_block_of_its_own_for_a_messages_client() -> None:
+    """T12, T13, T14, S7: thinking first, no empty text before it, and no delta in a block of another kind."""
+    call: JSONObject = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    stream = b"".join(
+        [
+            CHAT_ROLE,
+            chat_chunk({"reasoning_content": "Hm"}),
+            chat_chunk({"content": "a"}),
+            chat_chunk({"reasoning_content": "Wait"}),
+            chat_chunk({"content": "b", "tool_calls": [call]}),
+            chat_chunk({}, "tool_calls"),
+            b"data: [DONE]\n\n",
+        ]
+    )
+    out, _ = translated(stream, "openai_chat", "anthropic_messages")
+    told = [loads_object(event.data) for event in SSEDecoder().feed(out)]
+    opened = [(each["index"], as_object(each["content_block"])["type"]) for each in told if "content_block" in each]
+    assert opened == [(0, "thinking"), (1, "text"), (2, "thinking"), (3, "text"), (4, "tool_use")]
+    kinds = dict(opened)
+    allowed = {
+        "thinking": {"thinking_delta", "signature_delta"},
+        "text": {"text_delta"},
+        "tool_use": {"input_json_delta"},
+    }
+    deltas = [each for each in told if each["type"] == "content_block_delta"]
+    assert all(as_object(each["delta"])["type"] in allowed[str(kinds[each["index"]])] for each in deltas)
+    texts = [as_object(each["delta"]).get("text") for each in deltas if as_object(each["delta"]).get("text")]
+    assert texts == ["a", "b"]
