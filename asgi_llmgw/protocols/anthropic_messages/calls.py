@@ -7,6 +7,8 @@ results over messages, repeat ids, or have none.
 
 from __future__ import annotations
 
+from collections import deque
+
 import msgspec
 
 from asgi_llmgw.errors import InvalidRequest
@@ -41,6 +43,7 @@ class CallBook:
         self._notes = notes
         self._at: dict[tuple[int, int], Call] = {}
         self._by_id: dict[str, list[Call]] = {}
+        self._waiting: dict[tuple[str, str | None], deque[Call]] = {}
         for m, message in enumerate(messages):
             for p, part in enumerate(message.parts):
                 if isinstance(part, ToolCallPart) and message.role == "assistant":
@@ -65,16 +68,17 @@ class CallBook:
             self._notes.renamed(f"{path}.id", "The id does not fit this vendor, or is used twice.")
         call = Call(wire_id, part.name, path)
         same.append(call)
+        for name in (None,) if part.id else (None, part.name):
+            self._waiting.setdefault((part.id, name), deque()).append(call)
         self._at[m, p] = call
 
     def _note_answer(self, part: ToolResultPart, path: str) -> None:
-        calls = self._by_id.get(part.call_id, [])
-        if not part.call_id and part.name is not None:
-            calls = [call for call in calls if call.name == part.name]
-        if not calls:
+        waiting = self._waiting.get((part.call_id, None if part.call_id else part.name))
+        if waiting is None:
             raise InvalidRequest("A tool result answers no call of this conversation.", param=path)
-        call = next((call for call in calls if call.answer is None), None)
-        if call is None:
-            call = calls[-1]
+        while len(waiting) > 1 and waiting[0].answer is not None:
+            waiting.popleft()
+        call = waiting[0]
+        if call.answer is not None:
             self._notes.dropped(path, "The call has several results: the last one counts.")
         call.answer = Answer(part, path)
