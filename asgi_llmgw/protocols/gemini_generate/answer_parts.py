@@ -22,6 +22,7 @@ from asgi_llmgw.protocols.base import Diagnostics, StreamContext
 
 from .carriers import is_foreign, pack
 from .media import standard_base64
+from .results import fits
 from .wire import BASE64_MAGIC, PROTOCOL
 
 SIGNATURE: Final = "thoughtSignature"
@@ -74,7 +75,7 @@ def thought_parts(part: ReasoningPart, *, shown: bool) -> list[JSONObject]:
 
 
 def call_part(part: ToolCallPart, context: StreamContext) -> JSONObject | None:
-    """A call; None if its arguments are not an object, which Gemini has no way to say."""
+    """A call; None if its arguments are not an object (or bottomless), which Gemini has no way to say."""
     if part.kind == "custom":
         arguments: JSONValue = {"input": part.arguments}
     elif not part.arguments.strip():
@@ -84,7 +85,7 @@ def call_part(part: ToolCallPart, context: StreamContext) -> JSONObject | None:
             arguments = loads(part.arguments)
         except JSONError:
             return None
-        if not isinstance(arguments, dict):
+        if not isinstance(arguments, dict) or not fits(arguments):
             return None
     body: JSONObject = {"id": part.id or context.new_id("call_"), "name": part.name, "args": arguments}
     return sign({"functionCall": body}, part.signature)
