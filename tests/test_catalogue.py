@@ -23,11 +23,6 @@ FAULTS = {
     for number in range(first, last + 1)
 }
 NOT_ON_THIS_PATH = {
-    "S11": "the Responses client",
-    "T16": "the Responses client",
-    "T17": "the Responses client",
-    "T18": "the Responses client over Bedrock",
-    "T19": "the Responses upstream",
     "U10": "the Responses upstream",
     "F4": "Amazon's binary event stream",
 }
