@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from collections.abc import Iterator
+from typing import TypeAlias
 
 from asgi_llmgw.ir import (
     Base64Source,
@@ -19,28 +20,16 @@ from asgi_llmgw.ir import (
 from asgi_llmgw.json import dumps_text
 from asgi_llmgw.protocols.fields import Fields, invalid, missing, wrong_type
 
-from .kept import Kept
+from .kept import Kept, cache_mark
 from .response import reasoning_part
 from .wire import NAME
 
 ContentPart: TypeAlias = TextPart | MediaPart | UnknownPart
 
-_TEXT: Final = frozenset({"type", "text", "cache_control"})
-_CITED_TEXT: Final = _TEXT | {"citations"}
-_IMAGE: Final = frozenset({"type", "source", "cache_control"})
-_DOCUMENT: Final = _IMAGE | {"title", "context", "citations"}
-_SEARCH_RESULT: Final = frozenset({"type", "source", "title", "content", "citations", "cache_control"})
-_TOOL_USE: Final = frozenset({"type", "id", "name", "input", "cache_control"})
-_TOOL_RESULT: Final = frozenset({"type", "tool_use_id", "content", "is_error", "cache_control"})
-_THINKING: Final = frozenset({"type", "thinking", "signature"})
-_REDACTED: Final = frozenset({"type", "data"})
-_SOURCE: Final = frozenset({"type", "media_type", "data", "url", "file_id", "content"})
 
-
-def text_part(block: Fields, kept: Kept, *, cited: bool = False) -> TextPart:
-    """A `text` block; `cited`: its citations are read elsewhere."""
-    kept.rest(block, _CITED_TEXT if cited else _TEXT)
-    return TextPart(block.required_text("text"), kept.cache_mark(block))
+def text_part(block: Fields) -> TextPart:
+    """A `text` block."""
+    return TextPart(block.required_text("text"), cache_mark(block))
 
 
 def content_parts(block: Fields, kept: Kept) -> list[ContentPart]:
@@ -48,20 +37,19 @@ def content_parts(block: Fields, kept: Kept) -> list[ContentPart]:
     kind = block.required_text("type")
     match kind:
         case "text":
-            return [text_part(block, kept)]
+            return [text_part(block)]
         case "image":
-            return [_image(block, kept)]
+            return [_image(block)]
         case "document":
             return _document(block, kept)
         case "search_result":
             return [_search_result(block, kept)]
         case _:
-            return [UnknownPart(NAME, block.data, kind)]
+            return [UnknownPart(NAME, block.take_all(), kind)]
 
 
-def tool_call(block: Fields, kept: Kept) -> ToolCallPart:
+def tool_call(block: Fields) -> ToolCallPart:
     """A `tool_use` block."""
-    kept.rest(block, _TOOL_USE)
     arguments = block.raw_object("input")
     if arguments is None:
         raise missing(block.at("input"))
@@ -69,15 +57,14 @@ def tool_call(block: Fields, kept: Kept) -> ToolCallPart:
         block.required_text("id"),
         block.required_text("name"),
         dumps_text(arguments),
-        cache=kept.cache_mark(block),
+        cache=cache_mark(block),
     )
 
 
 def tool_result(block: Fields, names: dict[str, str], kept: Kept) -> ToolResultPart:
     """A `tool_result` block; `names` are those of the calls so far, by id."""
-    kept.rest(block, _TOOL_RESULT)
     call_id = block.required_text("tool_use_id")
-    content = block.data.get("content")
+    content = block.value("content")
     parts: list[ContentPart] = []
     if isinstance(content, str):
         parts += [TextPart(content)] if content else []
@@ -86,28 +73,22 @@ def tool_result(block: Fields, names: dict[str, str], kept: Kept) -> ToolResultP
             parts += content_parts(inner, kept)
     elif content is not None:
         raise wrong_type(block.at("content"), "a string or an array", content)
-    return ToolResultPart(
-        call_id, tuple(parts), names.get(call_id), block.flag("is_error"), cache=kept.cache_mark(block)
-    )
+    return ToolResultPart(call_id, tuple(parts), names.get(call_id), block.flag("is_error"), cache=cache_mark(block))
 
 
-def thinking(block: Fields, kept: Kept) -> ReasoningPart:
+def thinking(block: Fields) -> ReasoningPart:
     """A `thinking` or `redacted_thinking` block: what it holds is not touched, not even blanks (R1, trap 21)."""
-    if block.data.get("type") == "redacted_thinking":
-        kept.rest(block, _REDACTED)
+    if block.value("type") == "redacted_thinking":
         block.required_text("data")
     else:
-        kept.rest(block, _THINKING)
         block.required_text("thinking")
         block.text("signature")
     return reasoning_part(block.data)
 
 
-def _image(block: Fields, kept: Kept) -> MediaPart:
-    kept.rest(block, _IMAGE)
+def _image(block: Fields) -> MediaPart:
     source = block.required_object("source")
-    kept.rest(source, _SOURCE)
-    cache = kept.cache_mark(block)
+    cache = cache_mark(block)
     match source.required_text("type"):
         case "base64":
             data = Base64Source(source.required_text("data"))
@@ -121,15 +102,14 @@ def _image(block: Fields, kept: Kept) -> MediaPart:
 
 
 def _document(block: Fields, kept: Kept) -> list[ContentPart]:
-    kept.rest(block, _DOCUMENT)
     source = block.required_object("source")
-    kept.rest(source, _SOURCE)
     media_type: str | None = None
     content: Base64Source | TextSource | UrlSource | FileSource
     match source.required_text("type"):
         case "base64":
             content, media_type = Base64Source(source.required_text("data")), source.required_text("media_type")
         case "text":
+            source.take("media_type")  # there is one kind of text only
             content, media_type = TextSource(source.required_text("data")), "text/plain"
         case "url":
             content, media_type = UrlSource(source.required_text("url")), "application/pdf"
@@ -151,14 +131,14 @@ def _document(block: Fields, kept: Kept) -> list[ContentPart]:
             title=block.text("title"),
             context=block.text("context"),
             cite=_cite(block),
-            cache=kept.cache_mark(block),
+            cache=cache_mark(block),
         )
     ]
 
 
 def _chunks(source: Fields, kept: Kept) -> list[ContentPart]:
     """A document in pieces of the client's making, for citations to point at. No other vendor knows the pieces."""
-    content = source.data.get("content")
+    content = source.value("content")
     if isinstance(content, str):
         return [TextPart(content)]
     kept.keep(source.at("content"), content, "info")
@@ -167,17 +147,24 @@ def _chunks(source: Fields, kept: Kept) -> list[ContentPart]:
 
 def _search_result(block: Fields, kept: Kept) -> MediaPart:
     """A document: its text, and before it where the text comes from."""
-    kept.rest(block, _SEARCH_RESULT)
     kept.keep(block.at("type"), "search_result", "info")
-    texts = [text_part(inner, kept).text for inner in block.objects("content")]
+    texts = [inner.text for inner in _texts(block)]
     return MediaPart(
         "document",
         TextSource("\n\n".join([f"Source: {block.required_text('source')}", *texts])),
         "text/plain",
         title=block.text("title"),
         cite=_cite(block),
-        cache=kept.cache_mark(block),
+        cache=cache_mark(block),
     )
+
+
+def _texts(block: Fields) -> Iterator[TextPart]:
+    for inner in block.objects("content"):
+        kind = inner.required_text("type")
+        if kind != "text":
+            raise invalid(inner.at("type"), f"Invalid value: '{kind}'. Supported values are: 'text'.")
+        yield text_part(inner)
 
 
 def _cite(block: Fields) -> bool | None:

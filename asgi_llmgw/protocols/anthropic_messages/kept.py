@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from asgi_llmgw.ir import CacheMark, Extension, Severity
 from asgi_llmgw.json import JSONValue
 from asgi_llmgw.protocols.fields import Fields
 
-from .wire import FIELD_LOSS, NAME
-
-_MARK: Final = frozenset({"type", "ttl"})
+from .wire import FIELD_LOSS, NAME, REQUEST_LOSS
 
 
 class Kept:
@@ -25,16 +21,19 @@ class Kept:
         """One value; `loss` is how bad it is for a vendor not to get it."""
         self.extensions.append(Extension(NAME, path, value, loss))
 
-    def rest(self, fields: Fields, known: frozenset[str]) -> None:
-        """The members of an object besides the known ones; empty ones say nothing."""
-        for key, value in fields.data.items():
-            if key not in known and value not in (None, [], {}):
-                self.keep(fields.at(key), value, FIELD_LOSS.get(key, "warning"))
+    def keep_unread(self, fields: Fields) -> None:
+        """All that nobody has read, however deep it stands; empty members say nothing."""
+        for path, value in fields.unread():
+            if value not in ("", [], {}):
+                inside, _, name = path.rpartition(".")
+                losses = FIELD_LOSS if inside else REQUEST_LOSS
+                self.keep(path, value, losses.get(name, "warning"))
 
-    def cache_mark(self, fields: Fields) -> CacheMark | None:
-        """The `cache_control` of a block, a tool or the request."""
-        mark = fields.object("cache_control")
-        if mark is None:
-            return None
-        self.rest(mark, _MARK)
-        return CacheMark(mark.text("ttl"))
+
+def cache_mark(fields: Fields) -> CacheMark | None:
+    """The `cache_control` of a block, a tool or the request."""
+    mark = fields.object("cache_control")
+    if mark is None:
+        return None
+    mark.take("type")  # there is one kind only, `ephemeral`
+    return CacheMark(mark.text("ttl"))

@@ -14,7 +14,6 @@ from .kept import Kept
 from .response import citation_part
 from .wire import ATTRIBUTION
 
-_MESSAGE: Final = frozenset({"role", "content"})
 _ROLES: Final = ("user", "assistant", "system")
 _SPEAKERS: Final = {
     "tool_use": "assistant",
@@ -30,7 +29,7 @@ def decode_system(fields: Fields, kept: Kept) -> list[Message]:
     Raises:
         InvalidRequest: it is not text.
     """
-    system = fields.data.get("system")
+    system = fields.value("system")
     if system is None or system == "":
         return []
     if isinstance(system, str):
@@ -41,9 +40,9 @@ def decode_system(fields: Fields, kept: Kept) -> list[Message]:
     for block in fields.objects("system"):
         _check_kind(block, ("text",))
         if block.required_text("text").startswith(ATTRIBUTION):
-            kept.keep(block.path, block.data, "info")  # C6: the vendor's business, not a prompt
+            kept.keep(block.path, block.take_all(), "info")  # C6: the vendor's business, not a prompt
         else:
-            parts.append(text_part(block, kept))
+            parts.append(text_part(block))
     return [Message("system", tuple(parts))] if parts else []
 
 
@@ -68,7 +67,6 @@ class MessageDecoder:
         """
         last_user = max((i for i, message in enumerate(messages) if message.data.get("role") == "user"), default=-1)
         for i, message in enumerate(messages):
-            self._kept.rest(message, _MESSAGE)
             match message.required_text("role"):
                 case "user":
                     yield from self._user(message)
@@ -104,42 +102,47 @@ class MessageDecoder:
                 continue
             match _kind(block, "assistant"):
                 case "text":
-                    part = text_part(block, self._kept, cited=True)
+                    part = text_part(block)
                     yield part
                     yield from _citations(block, offset, offset + len(part.text))
                     offset += len(part.text)
                 case "tool_use":
-                    call = tool_call(block, self._kept)
+                    call = tool_call(block)
                     self._names[call.id] = call.name
                     yield call
                 case "thinking" | "redacted_thinking":
-                    yield thinking(block, self._kept)
+                    yield thinking(block)
                 case _:
                     yield from content_parts(block, self._kept)
 
     def _system(self, message: Fields, *, over: bool) -> Iterator[Message]:
         """A message between the others. What it says of tools is kept: elsewhere all tools are offered all the time."""
         parts: list[Part] = []
-        if over and message.text("clear_at") == "next_user_message":
-            self._kept.keep(message.at("content"), message.data.get("content"), "info")
+        clear_at = message.text("clear_at")
+        if clear_at is not None:
+            self._kept.keep(message.at("clear_at"), clear_at, "info")
+        if over and clear_at == "next_user_message":
+            self._kept.keep(message.at("content"), message.value("content"), "info")
             return
         for block in _blocks(message, required=False):
             if isinstance(block, str):
                 parts.append(TextPart(block))
             elif _check_kind(block, ("text", "tool_addition", "tool_removal")) == "text":
-                parts.append(text_part(block, self._kept))
+                parts.append(text_part(block))
             else:
-                self._kept.keep(block.path, block.data)
-                definition = block.required_object("tool").object("definition")
+                tool = block.required_object("tool")
+                definition = tool.object("definition")
                 if definition is not None:
                     self.definitions.append(definition)
+                tool.take_all()
+                self._kept.keep(block.path, block.take_all())
         if parts:
             yield Message("system", tuple(parts))
 
 
 def _blocks(message: Fields, *, required: bool = True) -> Iterator[str | Fields]:
     """The content: one string, or blocks."""
-    content: JSONValue = message.data.get("content")
+    content: JSONValue = message.value("content")
     if isinstance(content, str):
         yield content
     elif isinstance(content, list):
@@ -169,4 +172,4 @@ def _check_kind(block: Fields, supported: tuple[str, ...]) -> str:
 
 def _citations(block: Fields, start: int, end: int) -> Iterator[CitationPart]:
     for citation in block.objects("citations"):
-        yield citation_part(citation.data, start=start, end=end)
+        yield citation_part(citation.take_all(), start=start, end=end)

@@ -250,17 +250,23 @@ def _answered(turns: list[Turn], notes: Diagnostics) -> list[Turn]:
 
 
 def _legal(turns: list[Turn]) -> list[Turn]:
-    """System turns where they may stand: after a user's, before an assistant's or at the end. Others are user text."""
+    """System turns where they may stand: after a user's or what the vendor's own tool answered, before an assistant's
+    or at the end. Others are user text."""
     turns = [turn for turn in turns if turn.blocks]
     result: list[Turn] = []
     for i, turn in enumerate(turns):
         if turn.role == "system":
-            after_user = bool(result) and result[-1].role == "user"
+            after_user = bool(result) and (result[-1].role == "user" or _answered_by_vendor(result[-1]))
             before_assistant = i + 1 == len(turns) or turns[i + 1].role == "assistant"
             result.append(turn if after_user and before_assistant else _as_user(turn))
         else:
             result.append(turn)
     return result
+
+
+def _answered_by_vendor(turn: Turn) -> bool:
+    kind = turn.blocks[-1].get("type")
+    return turn.role == "assistant" and isinstance(kind, str) and kind.endswith("_tool_result")
 
 
 def _as_user(turn: Turn) -> Turn:

@@ -21,17 +21,11 @@ from asgi_llmgw.json import JSONValue, as_list, as_object, as_str
 from asgi_llmgw.protocols.base import parse_request
 from asgi_llmgw.protocols.fields import Fields, invalid, missing
 
-from .kept import Kept
+from .kept import Kept, cache_mark
 from .message_decoder import MessageDecoder, decode_system
 from .request import check_repeated
-from .wire import NAME, REQUEST_FIELDS, REQUEST_TIERS, EffortWord
+from .wire import NAME, REQUEST_TIERS, EffortWord
 
-_TOOL: Final = frozenset({"type", "name", "description", "input_schema", "strict", "cache_control"})
-_TOOL_CHOICE: Final = frozenset({"type", "name", "disable_parallel_tool_use"})
-_THINKING: Final = frozenset({"type", "budget_tokens", "display"})
-_OUTPUT_CONFIG: Final = frozenset({"effort", "format"})
-_FORMAT: Final = frozenset({"type", "schema"})
-_METADATA: Final = frozenset({"user_id"})
 _MODES: Final[dict[str, Literal["auto", "none", "required"]]] = {
     "auto": "auto",
     "any": "required",
@@ -61,7 +55,7 @@ def decode_request(body: bytes) -> ChatRequest:
     if not model:
         raise invalid("model", "'model' must be a string with the name of a model.")
     messages, tools = _conversation(fields, kept)
-    choice, parallel = _tool_choice(fields, tools, kept)
+    choice, parallel = _tool_choice(fields, tools)
     config = fields.object("output_config")
     return ChatRequest(
         model=model,
@@ -77,11 +71,11 @@ def decode_request(body: bytes) -> ChatRequest:
         tools=tools,
         tool_choice=choice,
         parallel_tool_calls=parallel,
-        response_format=_response_format(fields, config, kept),
+        response_format=_response_format(fields, config),
         reasoning=_reasoning(fields, config, kept),
         service_tier=_service_tier(fields),
-        end_user=_end_user(fields, kept),
-        cache=kept.cache_mark(fields),
+        end_user=_end_user(fields),
+        cache=cache_mark(fields),
         extensions=_extensions(fields, kept),
     )
 
@@ -93,7 +87,7 @@ def _conversation(fields: Fields, kept: Kept) -> tuple[tuple[Message, ...], tupl
         raise invalid("messages", "At least one message is required.")
     decoder = MessageDecoder(kept)
     messages = (*decode_system(fields, kept), *decoder.decode([*fields.objects("messages")]))
-    tools = [_tool(tool, kept) for tool in [*fields.objects("tools"), *decoder.definitions]]
+    tools = [_tool(tool) for tool in [*fields.objects("tools"), *decoder.definitions]]
     return messages, tuple(tools)
 
 
@@ -106,24 +100,22 @@ def _max_tokens(fields: Fields, kept: Kept) -> int:
     return limit
 
 
-def _tool(tool: Fields, kept: Kept) -> AnyTool:
+def _tool(tool: Fields) -> AnyTool:
     kind = tool.text("type")
     if kind not in (None, "custom"):
-        return ServerTool(NAME, kind or "", tool.data)
-    kept.rest(tool, _TOOL)
+        return ServerTool(NAME, kind or "", tool.take_all())
     name = tool.required_text("name")
     parameters = tool.raw_object("input_schema")
     if parameters is None:
         raise missing(tool.at("input_schema"))
-    return Tool(name, tool.text("description"), parameters, tool.flag("strict"), kept.cache_mark(tool))
+    return Tool(name, tool.text("description"), parameters, tool.flag("strict"), cache_mark(tool))
 
 
-def _tool_choice(fields: Fields, tools: tuple[AnyTool, ...], kept: Kept) -> tuple[ToolChoice | None, bool | None]:
+def _tool_choice(fields: Fields, tools: tuple[AnyTool, ...]) -> tuple[ToolChoice | None, bool | None]:
     """The choice, and whether several tools may be called at once."""
     choice = fields.object("tool_choice")
     if choice is None:
         return None, None
-    kept.rest(choice, _TOOL_CHOICE)
     kind = choice.required_text("type")
     if kind not in _MODES:
         supported = ", ".join(map(repr, _MODES))
@@ -141,15 +133,13 @@ def _name(tool: AnyTool) -> str | None:
     return as_str(tool.raw.get("name")) if isinstance(tool, ServerTool) else tool.name
 
 
-def _response_format(fields: Fields, config: Fields | None, kept: Kept) -> ResponseFormat | None:
+def _response_format(fields: Fields, config: Fields | None) -> ResponseFormat | None:
     """`output_config.format`, or `output_format` as it was called before."""
     form = fields.object("output_format")
     if config is not None:
-        kept.rest(config, _OUTPUT_CONFIG)
         form = config.object("format") or form
     if form is None:
         return None
-    kept.rest(form, _FORMAT)
     kind = form.required_text("type")
     if kind != "json_schema":
         raise invalid(form.at("type"), f"Invalid value: '{kind}'. Supported values are: 'json_schema'.")
@@ -164,9 +154,9 @@ def _reasoning(fields: Fields, config: Fields | None, kept: Kept) -> Reasoning |
     thinking = fields.object("thinking")
     if thinking is None:
         return None if effort is None else Reasoning(effort)
-    kept.rest(thinking, _THINKING)
-    visible = _VISIBLE.get(thinking.text("display") or "")
-    match thinking.required_text("type"):
+    kind = thinking.required_text("type")
+    visible = _visible(thinking)
+    match kind:
         case "enabled":
             budget = thinking.integer("budget_tokens", minimum=0)
             if budget is None:
@@ -175,15 +165,25 @@ def _reasoning(fields: Fields, config: Fields | None, kept: Kept) -> Reasoning |
             return Reasoning(effort, budget, True if visible is None else visible)
         case "adaptive":
             return Reasoning(effort, -1 if effort is None else None, visible)
-        case "disabled" | "between_tools" as kind:
+        case "disabled" | "between_tools":
             if effort is not None:
                 kept.keep("output_config.effort", effort, "info")
             if kind == "between_tools":
-                kept.keep("thinking", thinking.data)
+                kept.keep("thinking", thinking.take_all())
             return Reasoning("none")
-        case kind:
+        case _:
             supported = "'enabled', 'adaptive', 'disabled' and 'between_tools'"
             raise invalid(thinking.at("type"), f"Invalid value: '{kind}'. Supported values are: {supported}.")
+
+
+def _visible(thinking: Fields) -> bool | None:
+    display = thinking.text("display")
+    if display is None:
+        return None
+    if display not in _VISIBLE:
+        supported = ", ".join(map(repr, _VISIBLE))
+        raise invalid(thinking.at("display"), f"Invalid value: '{display}'. Supported values are: {supported}.")
+    return _VISIBLE[display]
 
 
 def _effort(config: Fields | None) -> EffortWord | None:
@@ -208,22 +208,22 @@ def _service_tier(fields: Fields) -> str | None:
     return REQUEST_TIERS[tier]
 
 
-def _end_user(fields: Fields, kept: Kept) -> str | None:
+def _end_user(fields: Fields) -> str | None:
     metadata = fields.object("metadata")
     if metadata is None:
         return None
-    kept.rest(metadata, _METADATA)
     return metadata.text("user_id")
 
 
 def _extensions(fields: Fields, kept: Kept) -> tuple[Extension, ...]:
-    kept.rest(fields, REQUEST_FIELDS)
+    """What is left; the last to read."""
     management = fields.raw_object("context_management")
     if management:
         kept.keep("context_management", management, _management_loss(management.get("edits")))
     speed = fields.text("speed")
     if speed is not None:
         kept.keep("speed", speed, "info" if speed == "standard" else "warning")
+    kept.keep_unread(fields)
     return tuple(kept.extensions)
 
 

@@ -43,32 +43,7 @@ SERVICE_TIER_OUT: Final[Mapping[str, str]] = {
 REQUEST_TIERS: Final[Mapping[str, str]] = {"auto": "auto", "standard_only": "default"}
 USAGE_TIERS: Final[Mapping[str, str]] = {"default": "standard", "standard": "standard", "priority": "priority"}
 
-REQUEST_FIELDS: Final = frozenset(
-    {
-        "model",
-        "messages",
-        "system",
-        "max_tokens",
-        "stream",
-        "stop_sequences",
-        "temperature",
-        "top_p",
-        "top_k",
-        "tools",
-        "tool_choice",
-        "thinking",
-        "output_config",
-        "output_format",
-        "metadata",
-        "service_tier",
-        "cache_control",
-        "context_management",
-        "speed",
-    }
-)
-"""The request fields that are read one by one; every other one is kept as it is."""
-
-FIELD_LOSS: Final[Mapping[str, Severity]] = {
+REQUEST_LOSS: Final[Mapping[str, Severity]] = {
     # the answer would be wrong without what they refer to
     "container": "error",
     "mcp_servers": "error",
@@ -83,6 +58,10 @@ FIELD_LOSS: Final[Mapping[str, Severity]] = {
     "billing_policy": "info",
     "fallbacks": "info",
     "fallback_credit_token": "info",
+}
+"""How bad it is to lose a field that only this protocol has; one that is not here is a `warning`."""
+
+FIELD_LOSS: Final[Mapping[str, Severity]] = {
     # how the prompt is cached, or how the answer is brought
     "scope": "info",
     "defer_loading": "info",
@@ -93,7 +72,7 @@ FIELD_LOSS: Final[Mapping[str, Severity]] = {
     "clear_at": "info",
     "output_config": "info",
 }
-"""How bad it is to lose a member that only this protocol has; one that is not here is a `warning`."""
+"""The same for members further inside."""
 
 ATTRIBUTION: Final = "x-anthropic-billing-header:"
 """Claude Code begins its system prompt with a line for the vendor, which is not for the model to read."""
