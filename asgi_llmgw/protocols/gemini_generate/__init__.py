@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .codec import CODEC, GeminiGenerateCodec
 from asgi_llmgw.framing import JSONArrayFramer
+
+from .codec import CODEC, GeminiGenerateCodec
 from .schema import to_gemini_schema
 from .tools import gemini_tool_name
 

@@ -6,6 +6,7 @@ one unsigned text, are joined again.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -27,7 +28,7 @@ from asgi_llmgw.ir import (
 from asgi_llmgw.json import JSONObject, JSONValue, as_object, dumps_text
 from asgi_llmgw.protocols.fields import invalid, missing
 
-from .carriers import own_signature, unpack
+from .carriers import is_foreign, own_signature, unpack
 from .fields import GeminiFields
 from .media_decoder import decode_file, decode_inline, resolution
 from .wire import PROTOCOL
@@ -96,30 +97,27 @@ class ContentDecoder:
             raise missing("contents")
         self._calls = _Calls(frozenset(_ids(contents)))
         messages: list[Message] = []
+        turn = _Turn()
         for content in contents:
             role = content.text("role") or "user"
             if role not in _ROLES:
                 raise invalid(content.at("role"), f"Invalid value: '{role}'. Please use a valid role: user, model.")
             self.extensions += content.others(_CONTENT)
             if _ROLES[role] == "model":
-                self._model(content, messages)
-            else:
-                messages += self._user(content)
+                self._model(content, turn)
+            elif said := list(self._user(content)):
+                messages += [*turn.finish(), *said]
+        messages += turn.finish()
         if not messages:
             raise invalid("contents", "Invalid 'contents': there is nothing in them.")
         return messages
 
-    def _model(self, content: GeminiFields, messages: list[Message]) -> None:
-        parts: list[Part] = []
-        if messages and messages[-1].role == "assistant":
-            parts += messages.pop().parts
-        else:
+    def _model(self, content: GeminiFields, turn: _Turn) -> None:
+        if not turn.begun:
             self._calls.turn()
         for part in content.objects("parts"):
             for decoded in self._model_part(part):
-                _join(parts, decoded)
-        if parts:
-            messages.append(Message("assistant", tuple(parts)))
+                turn.add(decoded)
 
     def _user(self, content: GeminiFields) -> Iterator[Message]:
         """Results make a turn of their own, between what else the user says."""
@@ -227,20 +225,72 @@ class ContentDecoder:
         return ToolResultPart(call_id, tuple(content), name, is_error)
 
 
+class _Turn:
+    """Collects what the model says in one turn; unsigned texts that stand together are one, and so are thoughts."""
+
+    __slots__ = ("_parts", "_texts", "_thinking")
+
+    def __init__(self) -> None:
+        self._parts: list[Part] = []
+        self._texts: list[str] = []
+        self._thinking = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything was said."""
+        return bool(self._parts or self._texts)
+
+    def add(self, part: Part) -> None:
+        """Take one part."""
+        match part:
+            case TextPart(signature=None):
+                self._say(part.text, thinking=False)
+            case ReasoningPart(opaque=None):
+                self._say(part.text, thinking=True)
+            case _:
+                if isinstance(part, ReasoningPart) and is_foreign(part) and self._thinking:
+                    # the same thoughts, which the client kept beside the signature they travelled in
+                    self._texts.clear()
+                self._settle()
+                self._parts.append(part)
+
+    def finish(self) -> list[Message]:
+        """The message this turn is, if anything was said; what follows is another turn."""
+        self._settle()
+        parts, self._parts = self._parts, []
+        return [Message("assistant", tuple(parts))] if parts else []
+
+    def _say(self, text: str, *, thinking: bool) -> None:
+        if self._thinking != thinking:
+            self._settle()
+            self._thinking = thinking
+        if text:
+            self._texts.append(text)
+
+    def _settle(self) -> None:
+        if self._texts:
+            text = "".join(self._texts)
+            self._parts.append(ReasoningPart(text) if self._thinking else TextPart(text))
+            self._texts.clear()
+
+
 class _Calls:
     """Gives ids to calls that have none, the same in every request of the conversation, and finds calls by results."""
 
-    __slots__ = ("_count", "_given", "_open", "_told")
+    __slots__ = ("_answered", "_count", "_given", "_last", "_names", "_turn", "_waiting")
 
     def __init__(self, given: frozenset[str]) -> None:
         self._given = given
         self._count = 0
-        self._told: dict[str, str] = {}
-        self._open: list[tuple[str, str]] = []
+        self._turn = 0
+        self._names: dict[str, str] = {}
+        self._last: dict[str, str] = {}
+        self._waiting: dict[str, deque[tuple[str, int]]] = {}
+        self._answered: set[str] = set()
 
     def turn(self) -> None:
-        """The model speaks again: what was not answered yet is not waited for by order."""
-        self._open = [(call_id, name) for call_id, name in self._open if call_id in self._given]
+        """The model speaks again: results without an id are for its new calls."""
+        self._turn += 1
 
     def add(self, call_id: str, name: str) -> str:
         """The id of a call."""
@@ -249,47 +299,38 @@ class _Calls:
             while call_id in self._given:
                 call_id += "_"
         self._count += 1
-        self._told[call_id] = name
-        self._open.append((call_id, name))
+        self._names[call_id] = self._names.get(call_id, name)
+        self._last[name] = call_id
+        self._answered.discard(call_id)
+        self._waiting.setdefault(name, deque()).append((call_id, self._turn))
         return call_id
 
     def answer(self, call_id: str, name: str) -> tuple[str, str] | None:
         """Id and name of a result's call: by id, else the first of that name that waits, else the last told."""
-        if call_id not in self._told:
-            waiting = (known for known, called in self._open if called == name)
-            told = (known for known, called in reversed(self._told.items()) if called == name)
-            call_id = next(waiting, None) or next(told, None) or ""
+        if call_id not in self._names:
+            call_id = self._first(name) or self._last.get(name, "")
         if not call_id:
             return None
-        self._open = [(known, called) for known, called in self._open if known != call_id]
-        return call_id, self._told[call_id]
+        self._answered.add(call_id)
+        return call_id, self._names[call_id]
+
+    def _first(self, name: str) -> str:
+        waiting = self._waiting.get(name) or deque()
+        while waiting:
+            call_id, turn = waiting.popleft()
+            if turn == self._turn and call_id not in self._answered:
+                return call_id
+        return ""
 
 
 def _ids(contents: Iterable[GeminiFields]) -> Iterator[str]:
     """The ids that clients gave to calls."""
     for content in contents:
-        for part in content.objects("parts"):
-            call_id = as_object(part.data.get("functionCall")).get("id")
+        for part in content.array("parts"):
+            fields = as_object(part)
+            call_id = as_object(fields.get("functionCall") or fields.get("function_call")).get("id")
             if isinstance(call_id, str) and call_id:
                 yield call_id
-
-
-def _join(parts: list[Part], part: Part) -> None:
-    """Add a part; unsigned text goes on where unsigned text stands, and reasoning is not told twice."""
-    last = parts[-1] if parts else None
-    match part:
-        case TextPart(signature=None) if isinstance(last, TextPart) and last.signature is None:
-            parts[-1] = TextPart(last.text + part.text)
-        case TextPart(text="", signature=None):
-            pass
-        case ReasoningPart(opaque=None) if isinstance(last, ReasoningPart) and last.opaque is None:
-            parts[-1] = ReasoningPart(last.text + part.text)
-        case ReasoningPart(opaque=Opaque()) if isinstance(last, ReasoningPart) and last.opaque is None:
-            if part.opaque is not None and part.opaque.protocol != PROTOCOL:
-                parts.pop()
-            parts.append(part)
-        case _:
-            parts.append(part)
 
 
 def _payload(response: JSONObject) -> tuple[str | None, bool | None]:

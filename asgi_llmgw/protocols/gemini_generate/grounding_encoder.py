@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from asgi_llmgw.ir import CitationPart
-from asgi_llmgw.json import JSONObject, JSONValue, as_object
+from asgi_llmgw.json import JSONObject, JSONValue, as_object, dumps
 from asgi_llmgw.protocols.base import Diagnostics
 
 from .wire import PROTOCOL
@@ -14,8 +14,8 @@ from .wire import PROTOCOL
 def encode_citations(citations: Iterable[CitationPart], text: str, path: str, lost: Diagnostics) -> JSONObject:
     """The candidate's members that tell where its text comes from; empty where there is nothing to tell."""
     listed: list[JSONValue] = []
-    chunks: list[JSONValue] = []
-    supports: list[tuple[JSONObject, list[JSONValue]]] = []
+    chunks: dict[bytes, tuple[int, JSONObject]] = {}
+    supports: dict[bytes, tuple[JSONObject, dict[int, None]]] = {}
     for part in citations:
         raw = part.raw if part.protocol == PROTOCOL and part.raw is not None else {}
         if isinstance(raw.get("citation"), dict):
@@ -26,16 +26,15 @@ def encode_citations(citations: Iterable[CitationPart], text: str, path: str, lo
         if chunk is None:
             lost.dropped(path, "a citation without an address")
             continue
-        if chunk not in chunks:
-            chunks.append(chunk)
+        index, _ = chunks.setdefault(dumps(chunk), (len(chunks), chunk))
         segment = as_object(raw.get("segment")) if own is not None else _segment(part, text)
         if segment:
-            _support(supports, segment, chunks.index(chunk))
+            supports.setdefault(dumps(segment), (segment, {}))[1][index] = None
     told: JSONObject = {}
     if chunks:
         told["groundingMetadata"] = {
-            "groundingChunks": chunks,
-            "groundingSupports": [{"segment": segment, "groundingChunkIndices": of} for segment, of in supports],
+            "groundingChunks": [chunk for _, chunk in chunks.values()],
+            "groundingSupports": [{"segment": s, "groundingChunkIndices": list(of)} for s, of in supports.values()],
         }
     if listed:
         told["citationMetadata"] = {"citationSources": listed}
@@ -57,12 +56,3 @@ def _segment(part: CitationPart, text: str) -> JSONObject:
     begin = len(text[:start].encode("utf-8", "surrogatepass"))
     end = begin + len(cited.encode("utf-8", "surrogatepass"))
     return {"startIndex": begin, "endIndex": end, "text": part.quote or cited}
-
-
-def _support(supports: list[tuple[JSONObject, list[JSONValue]]], segment: JSONObject, index: int) -> None:
-    for known, indices in supports:
-        if known == segment:
-            if index not in indices:
-                indices.append(index)
-            return
-    supports.append((segment, [index]))

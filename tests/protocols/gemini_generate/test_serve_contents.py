@@ -243,3 +243,24 @@ def test_the_reasoning_of_another_vendor_comes_back_from_the_signature_it_travel
     for replayed in (dumps(content), dumps(kept), url_safe):
         body = b'{"contents":[%b,%b,%b]}' % (dumps(USER), replayed, dumps(user(result("f", {"output": "x"}))))
         assert CODEC.decode_request(PATH, body).messages[1].parts == (thinking, redacted, call)
+
+
+def test_thoughts_the_client_kept_are_not_lost_where_nothing_carries_them() -> None:
+    """R4: only those that travelled in a signature too are left out."""
+    parts: list[JSONValue] = [{"text": "a", "thought": True}, {"text": "b"}, {"text": "c", "thought": True}, CALL]
+    assert converse(user({"text": "go"}), model(*parts), user(result("f", {})))[1].parts == (
+        ir.ReasoningPart("a"),
+        ir.TextPart("b"),
+        ir.ReasoningPart("c"),
+        ir.ToolCallPart("call_0", "f", '{"a":1}'),
+    )
+
+
+def test_a_long_history_is_read_in_time_that_grows_with_it() -> None:
+    """M3: texts to join, and calls and results to match, by the thousand."""
+    many = 3_000
+    calls: list[JSONValue] = [model({"text": "x"}, CALL) for _ in range(many)]
+    results: list[JSONValue] = [user(result("f", {"output": "y"})) for _ in range(many)]
+    messages = converse(user({"text": "go"}), *calls, *[model({"text": "z"})] * many, *results)
+    assert len(messages) == 2 + many
+    assert len(messages[1].parts) == 2 * many + 1
