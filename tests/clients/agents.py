@@ -6,11 +6,15 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from asgi_llmgw.ir import Protocol
-from tests.clients.scripted_vendor import FILE
+from tests.clients.scripted_vendor import CONTENT, FILE
 
+PACKAGES: Final = Path(__file__).resolve().parents[2] / ".clients"
+"""Where the packages are installed."""
+
+KEY: Final = "sk-client-key-of-the-agents-0123456789"
 TASK: Final = f"Create a file named {FILE} with a greeting in it."
 
 
@@ -19,22 +23,26 @@ class Agent:
     """One client.
 
     Args:
-        package: the npm package it comes in.
+        packages: what it comes in; the version of the first one is told.
         protocol: what it speaks to the gateway.
         upstreams: the protocols the vendor behind the gateway is tried in.
         command: the command line, for a base URL.
         environment: the variables that point it to the gateway, for a base URL and a key.
         files: configuration files in its home, by path, for a base URL and a key.
         model: the model it asks for.
+        registry: where the packages come from.
+        text_only: what the vendor says to an agent that edits by text instead of by tools.
     """
 
-    package: str
+    packages: tuple[str, ...]
     protocol: Protocol
     upstreams: tuple[Protocol, ...]
     command: Callable[[str], list[str]]
     environment: Callable[[str, str], Mapping[str, str]]
     model: str
     files: Callable[[str, str], Mapping[str, str]] = lambda url, key: {}
+    registry: Literal["npm", "pypi"] = "npm"
+    text_only: str | None = None
 
 
 def _opencode(url: str, key: str) -> Mapping[str, str]:
@@ -70,9 +78,32 @@ def _gemini(url: str, key: str) -> Mapping[str, str]:
     return {".gemini/settings.json": json.dumps(settings)}
 
 
+_AI_SDK: Final = (
+    "ai",
+    "@ai-sdk/anthropic",
+    "@ai-sdk/google",
+    "@ai-sdk/openai",
+    "@ai-sdk/openai-compatible",
+    "zod",
+)
+
+
+def _ai_sdk(provider: str, protocol: Protocol, *upstreams: Protocol) -> Agent:
+    """The Vercel AI SDK, through one of its providers."""
+    script = str(PACKAGES / "ai_sdk.mjs")
+    return Agent(
+        packages=_AI_SDK,
+        protocol=protocol,
+        upstreams=upstreams,
+        command=lambda url: ["node", script, provider, url, KEY, "smart", TASK],
+        environment=lambda url, key: {},
+        model="smart",
+    )
+
+
 AGENTS: Final[dict[str, Agent]] = {
     "claude-code": Agent(
-        package="@anthropic-ai/claude-code",
+        packages=("@anthropic-ai/claude-code",),
         protocol="anthropic_messages",
         upstreams=("openai_chat", "openai_responses", "gemini_generate", "anthropic_messages"),
         command=lambda url: ["claude", "-p", TASK, "--model", "smart", "--permission-mode", "acceptEdits"],
@@ -85,7 +116,7 @@ AGENTS: Final[dict[str, Agent]] = {
         model="smart",
     ),
     "codex": Agent(
-        package="@openai/codex",
+        packages=("@openai/codex",),
         protocol="openai_responses",
         upstreams=("anthropic_messages", "gemini_generate", "openai_chat", "openai_responses"),
         command=lambda url: [
@@ -100,7 +131,7 @@ AGENTS: Final[dict[str, Agent]] = {
         model="smart",
     ),
     "gemini-cli": Agent(
-        package="@google/gemini-cli",
+        packages=("@google/gemini-cli",),
         protocol="gemini_generate",
         upstreams=("openai_chat", "anthropic_messages", "openai_responses", "gemini_generate"),
         command=lambda url: ["gemini", "-m", "gemini-2.5-pro", "--yolo", "-p", TASK],
@@ -114,7 +145,7 @@ AGENTS: Final[dict[str, Agent]] = {
         model="gemini-2.5-pro",
     ),
     "opencode": Agent(
-        package="opencode-ai",
+        packages=("opencode-ai",),
         protocol="openai_chat",
         upstreams=("anthropic_messages", "gemini_generate"),
         command=lambda url: ["opencode", "run", "--model", "gateway/smart", TASK],
@@ -122,6 +153,34 @@ AGENTS: Final[dict[str, Agent]] = {
         files=_opencode,
         model="smart",
     ),
+    "aider": Agent(
+        packages=("aider-chat",),
+        protocol="openai_chat",
+        upstreams=("anthropic_messages", "gemini_generate"),
+        command=lambda url: [
+            "aider",
+            "--model",
+            "openai/smart",
+            "--edit-format",
+            "whole",
+            "--no-git",
+            "--yes-always",
+            "--no-check-update",
+            "--no-show-model-warnings",
+            "--analytics-disable",
+            "--message",
+            TASK,
+            FILE,
+        ],
+        environment=lambda url, key: {"OPENAI_API_BASE": f"{url}/v1", "OPENAI_API_KEY": key},
+        model="smart",
+        registry="pypi",
+        text_only=f"Here it is.\n\n{FILE}\n```\n{CONTENT}```\n",
+    ),
+    "ai-sdk anthropic": _ai_sdk("anthropic", "anthropic_messages", "openai_chat", "gemini_generate"),
+    "ai-sdk google": _ai_sdk("google", "gemini_generate", "openai_chat", "anthropic_messages"),
+    "ai-sdk responses": _ai_sdk("responses", "openai_responses", "anthropic_messages", "gemini_generate"),
+    "ai-sdk compatible": _ai_sdk("compatible", "openai_chat", "anthropic_messages", "openai_responses"),
 }
 
 

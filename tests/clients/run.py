@@ -1,4 +1,4 @@
-"""Let real agents, as they come from the npm registry, finish a task through the gateway.
+"""Let real agents, as they come from the npm registry and PyPI, finish a task through the gateway.
 
     python -m tests.clients.run [agent …]
 
@@ -22,12 +22,10 @@ from asgi_llmgw.app import build_app
 from asgi_llmgw.config import parse_config
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.protocols import PROTOCOLS, SERVED
-from tests.clients.agents import AGENTS, Agent, prepare
+from tests.clients.agents import AGENTS, KEY, PACKAGES, Agent, prepare
 from tests.clients.scripted_vendor import CONTENT, FILE, ScriptedVendor
 from tests.servers import background, uvicorn_server
 
-KEY = "sk-client-key-of-the-agents-0123456789"
-PACKAGES = Path(__file__).resolve().parents[2] / ".clients"
 SECONDS = 180
 
 
@@ -42,23 +40,35 @@ class Outcome:
 
 def install(agents: dict[str, Agent]) -> None:
     """Install what is missing, with a Node of its own: some agents want a newer one than is at hand."""
-    wanted = ["node@24", *(agent.package for agent in agents.values())]
+    PACKAGES.mkdir(exist_ok=True)
+    wanted = ["node@24", *(name for agent in agents.values() if agent.registry == "npm" for name in agent.packages)]
     missing = [name for name in wanted if not (PACKAGES / "node_modules" / name.removesuffix("@24")).is_dir()]
     if missing:
-        PACKAGES.mkdir(exist_ok=True)
-        command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(PACKAGES), *missing]
+        command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(PACKAGES), *dict.fromkeys(missing)]
         subprocess.run(command, check=True, stdout=sys.stderr)
+    for agent in agents.values():
+        if agent.registry == "pypi" and not (_venv(agent) / "bin").is_dir():
+            subprocess.run([sys.executable, "-m", "venv", str(_venv(agent))], check=True)
+            subprocess.run([_venv(agent) / "bin" / "pip", "install", "-q", *agent.packages], check=True)
+    shutil.copy(Path(__file__).with_name("ai_sdk.mjs"), PACKAGES)
+
+
+def _venv(agent: Agent) -> Path:
+    return PACKAGES / f"venv-{agent.packages[0]}"
 
 
 def version(agent: Agent) -> str:
     """The installed version of an agent."""
-    return str(json.loads((PACKAGES / "node_modules" / agent.package / "package.json").read_text())["version"])
+    if agent.registry == "pypi":
+        (info,) = _venv(agent).glob(f"lib/*/site-packages/{agent.packages[0].replace('-', '_')}-*.dist-info")
+        return info.name.removesuffix(".dist-info").rpartition("-")[2]
+    return str(json.loads((PACKAGES / "node_modules" / agent.packages[0] / "package.json").read_text())["version"])
 
 
 def attempt(agent: Agent, upstream: Protocol, log: Path) -> Outcome:
     """One agent, one vendor."""
     home = Path(tempfile.mkdtemp(prefix="agent-"))
-    vendor = ScriptedVendor(upstream, home / "work")
+    vendor = ScriptedVendor(upstream, home / "work", text_only=agent.text_only)
     lines: list[bytes] = []
     try:
         with background() as running:
@@ -88,7 +98,8 @@ def attempt(agent: Agent, upstream: Protocol, log: Path) -> Outcome:
 
 def _drive(agent: Agent, home: Path, url: str) -> tuple[str, str]:
     """What the agent printed, and why it failed (empty if it did not)."""
-    path = f"{PACKAGES / 'node_modules' / '.bin'}{os.pathsep}{os.environ['PATH']}"
+    programs = [PACKAGES / "node_modules" / ".bin", _venv(agent) / "bin"]
+    path = os.pathsep.join([*map(str, programs), os.environ["PATH"]])
     environment = {"PATH": path, "HOME": str(home), "TERM": "dumb", "NO_COLOR": "1", **agent.environment(url, KEY)}
     try:
         done = subprocess.run(
@@ -120,7 +131,7 @@ def main() -> int:
     for name, agent in chosen.items():
         for upstream in agent.upstreams:
             if agent.protocol not in SERVED or upstream not in PROTOCOLS:
-                print(f"{name:12} {version(agent):10} {upstream:20} skipped: not served yet", flush=True)  # noqa: T201
+                print(f"{name:18} {version(agent):10} {upstream:20} skipped: not served yet", flush=True)  # noqa: T201
                 continue
             if arguments.upstream and upstream not in arguments.upstream:
                 continue
@@ -128,7 +139,7 @@ def main() -> int:
             outcome = attempt(agent, upstream, log)
             failed += not outcome.passed
             told = "passed" if outcome.passed else f"FAILED: {outcome.detail} (see {log})"
-            print(f"{name:12} {version(agent):10} {upstream:20} {outcome.requests:2} requests  {told}", flush=True)  # noqa: T201
+            print(f"{name:18} {version(agent):10} {upstream:20} {outcome.requests:2} requests  {told}", flush=True)  # noqa: T201
     return 1 if failed else 0
 
 
