@@ -22,8 +22,17 @@ from asgi_llmgw.upstream.base import Upstream, UpstreamRequest
 
 ESTIMATED: Final = (b"x-llmgw-token-count", b"estimate")
 _MAX_ANSWER: Final = 64 * 1024
-_FIELD: Final[dict[Protocol, str]] = {"anthropic_messages": "input_tokens", "gemini_generate": "totalTokens"}
+_FIELD: Final[dict[Protocol, str]] = {
+    "openai_responses": "input_tokens",
+    "anthropic_messages": "input_tokens",
+    "gemini_generate": "totalTokens",
+}
 """Where the number stands in an answer; these protocols have a count of their own."""
+
+_PATH: Final[dict[Protocol, str]] = {
+    "openai_responses": "/v1/responses/input_tokens",
+    "anthropic_messages": "/v1/messages/count_tokens",
+}
 
 
 class CountTokensApp:
@@ -67,6 +76,8 @@ class CountTokensApp:
             await send_json(send, 200, answer, request_id=exchange.request_id)
             return
         counted: JSONObject = {_FIELD.get(protocol, "input_tokens"): estimate_tokens(request)}
+        if protocol == "openai_responses":
+            counted["object"] = "response.input_tokens"
         await send_json(send, 200, counted, request_id=exchange.request_id, extra_headers=(ESTIMATED,))
 
     async def _ask(self, exchange: Exchange, protocol: Protocol, body: bytes) -> JSONObject | None:
@@ -94,7 +105,7 @@ def _request(
     if protocol == "gemini_generate":
         path = f"/v1beta/models/{quote(target.model, safe='')}:countTokens"
     else:
-        path, body = "/v1/messages/count_tokens", replace_model(body, target.model)
+        path, body = _PATH[protocol], replace_model(body, target.model)
     headers = provider.request_headers(exchange.headers)
     return UpstreamRequest(url=provider.url(protocol, path), headers=headers, body=body, timeouts=provider.timeouts)
 

@@ -61,6 +61,7 @@ _ALL: Final = (
     EndpointRow("/metrics", _READ, "metrics", versioned=False),
     EndpointRow("/v1/chat/completions", _WRITE, "chat"),
     EndpointRow("/v1/responses", _WRITE, "chat", "openai_responses"),
+    EndpointRow("/v1/responses/input_tokens", _WRITE, "count_tokens", "openai_responses"),
     EndpointRow("/v1/messages", _WRITE, "chat", "anthropic_messages"),
     EndpointRow("/v1/messages/count_tokens", _WRITE, "count_tokens", "anthropic_messages"),
     EndpointRow("/v1/models", _READ, "models"),

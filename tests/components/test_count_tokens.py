@@ -25,9 +25,14 @@ GEMINI = Provider(name="gemini", base_url="https://gemini.example", protocols=("
 OPENAI = Provider(name="openai", base_url="https://openai.example/v1", protocols=("openai_chat",), auth="none")
 
 
+BOTH = Provider(
+    name="both", base_url="https://both.example/v1", protocols=("openai_chat", "openai_responses"), auth="none"
+)
+
+
 def counting(*answers: FakeResponse | BaseException) -> tuple[CountTokensApp, FakeUpstream]:
     upstream = FakeUpstream(list(answers))
-    providers = {provider.name: provider for provider in (CLAUDE, GEMINI, OPENAI)}
+    providers = {provider.name: provider for provider in (CLAUDE, GEMINI, OPENAI, BOTH)}
     return CountTokensApp(providers=providers, upstreams=dict.fromkeys(providers, upstream)), upstream
 
 
@@ -51,6 +56,16 @@ async def test_asks_gemini_by_path() -> None:
     answer = await call(app, {**http_scope(), SCOPE_KEY: exchange("gemini", "gemini_generate")}, b'{"contents":[]}')
     assert answer.json == {"totalTokens": 5}
     assert upstream.requests[0].url == "https://gemini.example/v1beta/models/the%2Fmodel:countTokens"
+
+
+async def test_answers_in_the_shape_of_responses() -> None:
+    app, upstream = counting(FakeResponse([b'{"object":"response.input_tokens","input_tokens":7}']))
+    answer = await call(app, {**http_scope(), SCOPE_KEY: exchange("both", "openai_responses")}, BODY)
+    assert answer.json == {"object": "response.input_tokens", "input_tokens": 7}
+    assert upstream.requests[0].url == "https://both.example/v1/responses/input_tokens"
+    estimated = await call(app, {**http_scope(), SCOPE_KEY: exchange("claude", "openai_responses")}, BODY)
+    assert as_object(estimated.json)["object"] == "response.input_tokens"
+    assert estimated.headers[b"x-llmgw-token-count"] == b"estimate"
 
 
 @pytest.mark.parametrize(
