@@ -35,7 +35,7 @@ from .wire import PROTOCOL
 
 _ROLES: Final = {"user": "user", "model": "model", "function": "user"}
 _ONLY_OURS: Final = ("executableCode", "codeExecutionResult", "toolCall", "toolResponse")
-_DATA: Final = ("text", "inlineData", "fileData", "functionCall", "functionResponse", *_ONLY_OURS)
+_DATA: Final = frozenset({"text", "inlineData", "fileData", "functionCall", "functionResponse", *_ONLY_OURS})
 _PART: Final = frozenset({*_DATA, "thought", "thoughtSignature", "mediaResolution"})
 _CONTENT: Final = frozenset({"role", "parts"})
 _CALL: Final = frozenset({"id", "name", "args"})
@@ -168,7 +168,7 @@ class ContentDecoder:
 
     def _kind(self, part: GeminiFields) -> str | None:
         """Which one of its fields holds the data."""
-        found = [name for name in _DATA if part.has(name)]
+        found = [name for name, value in part.data.items() if name in _DATA and value is not None]
         if len(found) > 1:
             raise invalid(part.path, f"A part has one of {', '.join(found)}, not all of them.")
         self.extensions += part.others(_PART)

@@ -33,6 +33,10 @@ class GeminiFields(Fields):
     __slots__ = ("raw",)
 
     def __init__(self, data: JSONObject, path: str = "") -> None:
+        self.raw = data
+        if not any("_" in name for name in data):
+            super().__init__(data, path)
+            return
         named: JSONObject = {}
         for name, value in data.items():
             key = camel(name)
@@ -42,7 +46,6 @@ class GeminiFields(Fields):
             if value is not None or key not in named:
                 named[key] = value
         super().__init__(named, path)
-        self.raw = data
 
     @classmethod
     def of(cls, value: JSONValue, path: str) -> GeminiFields:

@@ -48,6 +48,7 @@ from .grounding_encoder import encode_citations
 from .response_encoder import encode_usage, finish_members, prompt_feedback, time_of
 
 _HEAD: Final = b'{"candidates":[{"content":{"role":"model","parts":['
+_TEXT: Final = _HEAD + b'{"text":'
 
 
 class _Candidate:
@@ -64,12 +65,16 @@ class _Candidate:
         "pieces",
         "said",
         "sequencer",
+        "telling",
+        "text_end",
         "texts",
     )
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.end = b']},"index":%d}]' % index
+        self.text_end = b"}" + self.end
+        self.telling = -1
         self.sequencer = Sequencer()
         self.carried = Carried()
         self.part: OutputPart | None = None
@@ -110,6 +115,8 @@ class GeminiStreamEncoder:
         if self._ended:
             return ()
         match event:
+            case TextDelta() if (quick := self._next_text(event)) is not None:
+                return (quick,)
             case TextDelta() | ReasoningDelta() | ToolInputDelta() | PartEnd():
                 candidate = self._owners.get(event.index)
                 return () if candidate is None else self._in_order(candidate, event)
@@ -131,6 +138,16 @@ class GeminiStreamEncoder:
                 return self._fault(event.error)
             case _:
                 assert_never(event)
+
+    def _next_text(self, delta: TextDelta) -> ServerSentEvent | None:
+        """More of the text that is being told, which is what nearly all events of a stream are; None for all others."""
+        candidate = self._owners.get(delta.index)
+        if candidate is None or candidate.telling != delta.index or candidate.carried:
+            return None
+        if delta.logprobs is not None or not delta.text:
+            return None
+        candidate.texts.append(delta.text)
+        return ServerSentEvent(_TEXT + dumps(delta.text) + candidate.text_end + self._tail)
 
     def close(self) -> Iterable[ServerSentEvent]:
         """End of events: a stream that was not ended was cut, and is not made to look whole."""
@@ -169,8 +186,10 @@ class GeminiStreamEncoder:
                 case ToolInputDelta():
                     candidate.pieces.append(told.fragment)
                 case PartStart():
+                    candidate.telling = told.index
                     yield from self._start_part(candidate, told.part)
                 case PartEnd():
+                    candidate.telling = -1
                     yield from self._end_part(candidate, told)
                 case ChoiceEnd():
                     candidate.finish = told.finish
