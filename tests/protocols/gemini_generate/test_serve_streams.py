@@ -15,7 +15,7 @@ from asgi_llmgw.protocols.gemini_generate import CODEC, JSONArrayFramer
 from asgi_llmgw.protocols.gemini_generate.carriers import unpack
 from tests.strategies import responses, tellings
 
-from .served import CONTEXT, HIDDEN, answer, frames, told, whole
+from .served import CONTEXT, HIDDEN, answer, frames, told, whole, written
 
 OURS: ir.Protocol = "gemini_generate"
 SIGNED = ir.Opaque(OURS, "thought_signature", "c2ln")
@@ -260,3 +260,28 @@ def test_a_stream_that_breaks_anywhere_never_looks_whole(data: st.DataObject, re
     *before, last = [loads_object(frame.data) for frame in frames(events[:cut])]
     assert list(last) == ["error"]
     assert not any(b'"finishReason":' in dumps(chunk) for chunk in before)
+
+
+def believable(response: ir.ChatResponse) -> ir.ChatResponse:
+    """Without what only Gemini itself can say, of which anything at all was generated."""
+
+    def said_by_others(part: ir.OutputPart) -> bool:
+        state = part.opaque if isinstance(part, ir.ReasoningPart) else getattr(part, "signature", None)
+        of = part.protocol if isinstance(part, ir.UnknownPart) else state.protocol if state is not None else None
+        return of != OURS
+
+    return msgspec.structs.replace(
+        response,
+        choices=tuple(
+            msgspec.structs.replace(choice, parts=tuple(filter(said_by_others, choice.parts)))
+            for choice in response.choices
+        ),
+    )
+
+
+@given(data=st.data(), response=responses().map(believable))
+@QUICK
+def test_the_sdk_understands_whatever_is_told(data: st.DataObject, response: ir.ChatResponse) -> None:
+    """Law 4"""
+    written(response)
+    assert told(data.draw(tellings(response)))
