@@ -105,7 +105,7 @@ def test_check_says_what_a_configuration_means(
     )
     assert main(["check", "--config", str(file)]) == 0
     shown = capsys.readouterr()
-    assert "  openai: openai_chat at https://api.openai.com/v1, 1 key\n" in shown.out
+    assert "  openai: openai_chat, openai_responses at https://api.openai.com/v1, 1 key\n" in shown.out
     assert "  smart -> openai/gpt-4o\n  every other name is taken for smart\n" in shown.out
     assert "  team-a: smart, until 2099-01-01\n" in shown.out
     assert "canary" not in shown.out

@@ -10,7 +10,6 @@ from typing import Final, TypeAlias
 from asgi_llmgw.config.models import KeySettings, ModelSettings, ProviderSettings, RoutingSettings, ServerSettings
 from asgi_llmgw.config.problems import Problems, did_you_mean
 from asgi_llmgw.config.resolve import catalog_entry, destination, direct_routes, follow_aliases
-from asgi_llmgw.protocols import PROTOCOLS
 from asgi_llmgw.providers.catalog import CATALOG
 
 Providers: TypeAlias = Mapping[str, ProviderSettings]
@@ -90,12 +89,6 @@ def _check_provider(problems: Problems, name: str, settings: ProviderSettings) -
         hint = did_you_mean(settings.kind, CATALOG) or f"; known are {known}"
         problems.add((*path, "kind"), f'"{settings.kind}" is not in the catalog{hint}')
         return
-    for number, protocol in enumerate(settings.protocol or ()):
-        if protocol not in PROTOCOLS:
-            problems.add(
-                (*path, "protocol", number),
-                f'"{protocol}" is not available in this version: write one of {", ".join(PROTOCOLS)}',
-            )
     row = catalog_entry(name, settings)
     if row is None and (settings.protocol is None or settings.base_url is None):
         missing = " and ".join(key for key in ("protocol", "base_url") if getattr(settings, key) is None)

@@ -59,11 +59,14 @@ class Provider:
         return self.auth == "none" or bool(self.api_keys)
 
     def request_headers(self, client: Headers, *, accept: bytes = b"application/json") -> Headers:
-        """All headers of a call: ours, our credential, and of the client's only what the allow-list names."""
-        ours = ((b"content-type", b"application/json"), (b"accept", accept), *self.headers)
-        names = {name for name, _ in ours}
-        passed = {name: value for name, value in client if name in self.forward_headers and name not in names}
-        return (*ours, *passed.items(), *self.credentials())
+        """All headers of a call: ours, our credential, and of the client's only what the allow-list names.
+
+        What the client says for a name on the list is meant for its body, so it wins over our default.
+        """
+        passed = {name: value for name, value in client if name in self.forward_headers}
+        defaults = tuple((name, value) for name, value in self.headers if name not in passed)
+        own = ((b"content-type", b"application/json"), (b"accept", accept))
+        return (*own, *defaults, *passed.items(), *self.credentials())
 
     def credentials(self, *, key: str | None = None) -> Headers:
         """The header that tells the vendor who we are; empty where none is needed."""

@@ -77,6 +77,7 @@ CATALOG: Final[Mapping[str, CatalogEntry]] = MappingProxyType(
         # https://platform.openai.com/docs/api-reference/introduction
         "openai": CatalogEntry(
             base_url="https://api.openai.com/v1",
+            protocols=("openai_chat", "openai_responses"),
             key_variables=("OPENAI_API_KEY",),
             forward_headers=frozenset({b"openai-beta"}),
             profiles=families.OPENAI,
@@ -89,7 +90,7 @@ CATALOG: Final[Mapping[str, CatalogEntry]] = MappingProxyType(
             auth="x-api-key",
             key_variables=("ANTHROPIC_API_KEY",),
             headers=((b"anthropic-version", b"2023-06-01"),),
-            forward_headers=frozenset({b"anthropic-beta"}),
+            forward_headers=frozenset({b"anthropic-beta", b"anthropic-version"}),
             profiles=families.ANTHROPIC,
             model_globs=("claude-*",),
         ),

@@ -413,3 +413,18 @@ async def test_other_scopes_are_left_alone() -> None:
     receive: Receive = unused  # type: ignore[assignment]
     send: Send = unused
     await app({"type": "lifespan"}, receive, send)
+
+
+async def test_the_clients_version_of_the_protocol_goes_with_its_body() -> None:
+    """F101: a newer SDK sends a body of a newer version."""
+    app, upstream = proxy(
+        FakeResponse([messages_answer()]),
+        protocols=("anthropic_messages",),
+        headers=((b"anthropic-version", b"2023-06-01"), (b"x-own", b"1")),
+        forward_headers=frozenset({b"anthropic-version"}),
+    )
+    headers = ((b"content-type", b"application/json"), (b"anthropic-version", b"2026-10-21"), (b"x-own", b"2"))
+    body = {"model": "m", "max_tokens": 10, "messages": [{"role": "user", "content": "hi"}]}
+    await call(app, http_scope(path="/v1/messages", headers=headers), dumps(body))
+    sent = [(name, value) for name, value in upstream.requests[0].headers if name in (b"anthropic-version", b"x-own")]
+    assert sorted(sent) == [(b"anthropic-version", b"2026-10-21"), (b"x-own", b"1")]

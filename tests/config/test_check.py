@@ -87,11 +87,6 @@ def local(**settings: object) -> dict[str, object]:
             id="D17_protocol_without_address",
         ),
         pytest.param(local(protocol="grpc"), "providers.local.protocol[0]: input should be", id="D17_unknown_protocol"),
-        pytest.param(
-            local(protocol="openai_responses"),
-            'providers.local.protocol[0]: "openai_responses" is not available',
-            id="D17_protocol_without_a_codec",
-        ),
         pytest.param(local(auth="bearer"), "providers.local.api_key: is missing", id="auth_without_a_key"),
         pytest.param(
             {"providers": {"mistral": {}}},
