@@ -197,6 +197,8 @@ class ContentDecoder:
         own = part if isinstance(value, str) else part.object("mediaResolution")
         if own is None:
             return self._detail
+        if own is not part:
+            self.extensions += own.others(frozenset({"level"}))
         key = "mediaResolution" if own is part else "level"
         return resolution(own.word(key), own.at(key)) or self._detail
 
