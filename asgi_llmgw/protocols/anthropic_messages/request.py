@@ -42,6 +42,7 @@ from .wire import MAX_CACHE_MARKS, NAME, PATH, SERVICE_TIER_OUT
 
 _PERSONAL: Final = re.compile(r"@|^\+?[\d\s()./-]{7,}$")
 _NAMES: Final = re.compile(r"[^.\[\]]+")
+_PLACE: Final = re.compile(r"[^.\[\]]+(?:\.[^.\[\]]+|\[\d+\])*")
 _MADE: Final = ("system", "output_config", "metadata")
 _USER_ID_LIMIT: Final = 256
 _JSON_OBJECT: Final = "Answer with one JSON object and nothing else: no prose, no code fence."
@@ -257,6 +258,8 @@ def _extend(body: JSONObject, request: ChatRequest, notes: Diagnostics) -> None:
 def _place(body: JSONObject, path: str, value: JSONValue) -> bool:
     """Put a value where it was; False if there is no such place any more. Messages are joined and split, so nothing is
     put back into them."""
+    if not _PLACE.fullmatch(path):
+        return False  # a client's own name, with dots and brackets in it
     names = _NAMES.findall(path)
     place: JSONValue = body
     for name, after in pairwise(names):
@@ -268,8 +271,10 @@ def _place(body: JSONObject, path: str, value: JSONValue) -> bool:
             place = place[int(name)]
         else:
             return False
-    if isinstance(place, dict) and names:
-        place[names[-1]] = value
+    if place is body:
+        body[path] = value
+    elif isinstance(place, dict):
+        place.setdefault(names[-1], value)
     elif isinstance(place, list) and names[-1].isdigit():
         place.insert(int(names[-1]), value)
     else:

@@ -94,6 +94,7 @@ class MessagesStreamEncoder:
         "_context",
         "_ended",
         "_finish",
+        "_going_on",
         "_index",
         "_notes",
         "_others",
@@ -118,6 +119,7 @@ class MessagesStreamEncoder:
         self._block: str | None = None
         self._index = -1
         self._text = b""
+        self._going_on = -1  # the part whose text needs nothing but its delta
         self._told = Told()
         self._finish = FinishReason("other")
         self._usage: Usage | None = None
@@ -129,6 +131,8 @@ class MessagesStreamEncoder:
 
     def feed(self, event: StreamEvent, /) -> Iterable[ServerSentEvent]:
         """The frames one event makes."""
+        if isinstance(event, TextDelta) and event.index == self._going_on and event.text:
+            return (ServerSentEvent(self._text + dumps(event.text) + b"}}", _DELTA),)
         if self._ended or not self._ours(event):
             return ()
         frames: Frames = []
@@ -261,6 +265,8 @@ class MessagesStreamEncoder:
         if current.shown:
             return [ServerSentEvent(self._text + dumps(text) + b"}}", _DELTA)]
         current.shown = True
+        if isinstance(current.part, TextPart):
+            self._going_on = current.index
         return self._show_text(text)
 
     def _show_text(self, text: str) -> Frames:
@@ -300,6 +306,7 @@ class MessagesStreamEncoder:
     def _end_part(self, event: PartEnd) -> Frames:
         current = self._part
         self._part = None
+        self._going_on = -1
         if current is None:
             return []
         match current.part:
@@ -346,6 +353,7 @@ class MessagesStreamEncoder:
 
     def _fault(self, error: GatewayError) -> Frames:
         self._ended = True
+        self._going_on = -1
         return [encode_stream_error(error)]
 
 

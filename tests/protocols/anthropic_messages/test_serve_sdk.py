@@ -117,7 +117,7 @@ def test_however_an_answer_is_told_the_sdk_adds_up_the_same(data: st.DataObject,
 
 
 @given(data=st.data(), response=responses())
-@settings(parent=QUICK, max_examples=80)
+@settings(parent=QUICK, max_examples=50)
 def test_whatever_an_answer_holds_its_stream_keeps_to_the_grammar(
     data: st.DataObject, response: ir.ChatResponse
 ) -> None:
@@ -127,7 +127,7 @@ def test_whatever_an_answer_holds_its_stream_keeps_to_the_grammar(
 
 
 @given(response=responses().filter(lambda response: bool(response.choices)))
-@settings(parent=QUICK, max_examples=80)
+@settings(parent=QUICK, max_examples=50)
 def test_whatever_an_answer_holds_stream_and_whole_answer_agree(response: ir.ChatResponse) -> None:
     """Law 2: blocks only we could have made up are left out, for the SDK has no types for them."""
     choice = response.choices[0]
