@@ -11,6 +11,9 @@ from typing import Final
 
 import msgspec
 
+from asgi_llmgw.carried_answers import Carrier, carrier, carry_response
+from asgi_llmgw.carried_bodies import carries_state, without_foreign_state
+from asgi_llmgw.carried_requests import restore_state
 from asgi_llmgw.errors import UpstreamError
 from asgi_llmgw.ir import (
     ChatRequest,
@@ -61,6 +64,7 @@ def translate_request(
     path: str = "",
     model: str | None = None,
     profile: Profile = _DEFAULT_PROFILE,
+    carriers_key: bytes | None = None,
 ) -> Translated:
     """Turn a client's request into one for the upstream.
 
@@ -71,15 +75,49 @@ def translate_request(
         path: the URL path and query, where the source protocol keeps model and method in it (Gemini).
         model: the model to ask the upstream for; None keeps the client's.
         profile: facts about the target model that change what is sent.
+        carriers_key: opens the reasoning state that was sealed in earlier answers; None leaves it as it is.
 
     Raises:
         InvalidRequest: the body cannot be read, or asks for what the target cannot do; `param` names the field.
     """
     if source == target:
         same = codec(source)
+        if carriers_key is not None and carries_state(body):
+            body = without_foreign_state(body, source, carriers_key, signed_calls=profile.thought_signatures)
         encoded = same.with_model(path, body, model if model is not None else same.peek(path, body).model)
         return Translated(encoded.body, encoded.path, encoded.diagnostics)
+    request = read_request(body, source=source, path=path, carriers_key=carriers_key)
+    return write_request(request, target=target, model=model, profile=profile)
+
+
+class ReadRequest(msgspec.Struct, frozen=True):
+    """A client's request, read, with all the reasoning state it brought, and what of that was lost."""
+
+    request: ChatRequest
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+def read_request(body: bytes, *, source: Protocol, path: str = "", carriers_key: bytes | None = None) -> ReadRequest:
+    """The first half of `translate_request`.
+
+    Raises:
+        InvalidRequest: the body cannot be read.
+    """
     request = codec(source).decode_request(path, body)
+    if carriers_key is None:
+        return ReadRequest(request)
+    return ReadRequest(*restore_state(request, source, carriers_key))
+
+
+def write_request(
+    read: ReadRequest, *, target: Protocol, model: str | None = None, profile: Profile = _DEFAULT_PROFILE
+) -> Translated:
+    """The second half of `translate_request`.
+
+    Raises:
+        InvalidRequest: it asks for what the target cannot do.
+    """
+    request = read.request
     context = StreamContext(
         model=request.model,
         include_usage=bool(request.include_usage),
@@ -91,7 +129,7 @@ def translate_request(
     request, dropped = _without_foreign_tools(request, target)
     encoded = codec(target).encode_request(request, profile=profile)
     names = ToolNames.of(request, codec(target))
-    diagnostics = (*dropped, *encoded.diagnostics)
+    diagnostics = (*read.diagnostics, *dropped, *encoded.diagnostics)
     return Translated(encoded.body, encoded.path, diagnostics, stream_context=context, tool_names=names)
 
 
@@ -122,6 +160,7 @@ def translate_response(
     clock: Callable[[], float] = time.time,
     new_id: Callable[[str], str] = new_id,
     context: StreamContext | None = None,
+    carriers_key: bytes | None = None,
 ) -> Translated:
     """Turn an upstream's whole answer into one for the client.
 
@@ -132,6 +171,7 @@ def translate_response(
         model: the model name the client knows; None passes the upstream's on.
         tool_names: of the request's translation, so that renamed tools come back under their own names.
         context: all of what the encoder may know, instead of `model`, `clock` and `new_id`.
+        carriers_key: seals the reasoning state that the client shall carry for another vendor.
 
     Raises:
         InvalidUpstreamResponse: the body cannot be read.
@@ -143,7 +183,8 @@ def translate_response(
     if tool_names is not None:
         answer = tool_names.response(answer)
     context = context or StreamContext(model=model, clock=clock, new_id=new_id)
-    encoded = codec(target).encode_response(answer, context=context)
+    told = answer if carriers_key is None or source == target else carry_response(answer, target, carriers_key)
+    encoded = codec(target).encode_response(told, context=context)
     return Translated(encoded.body, diagnostics=(*answer.diagnostics, *encoded.diagnostics), answer=answer)
 
 
@@ -263,9 +304,10 @@ class StreamTranslator(_Stream):
         include_usage: the client asked for usage (Chat Completions tells it only then).
         context: all of what the encoder may know, instead of `model` and `include_usage`.
         tool_names: of the request's translation, so that renamed tools come back under their own names.
+        carriers_key: seals the reasoning state that the client shall carry for another vendor.
     """
 
-    __slots__ = ("_begun", "_encoder", "_keep_alive", "_names", "_newline")
+    __slots__ = ("_begun", "_carrier", "_encoder", "_keep_alive", "_names", "_newline")
 
     def __init__(
         self,
@@ -276,9 +318,13 @@ class StreamTranslator(_Stream):
         include_usage: bool = False,
         context: StreamContext | None = None,
         tool_names: ToolNames | None = None,
+        carriers_key: bytes | None = None,
     ) -> None:
         super().__init__(source)
         self._names = tool_names
+        self._carrier: Carrier | None = None
+        if carriers_key is not None and source != target:
+            self._carrier = carrier(target, carriers_key)
         self._begun = False
         self._keep_alive = _KEEP_ALIVE.get(target, b"")
         client = codec(target)
@@ -304,7 +350,7 @@ class StreamTranslator(_Stream):
         return out + b"".join(frame.encode(self._newline) for frame in self._encoder.close())
 
     def _encode(self, events: Iterable[StreamEvent | _Ping]) -> bytes:
-        newline, names, feed = self._newline, self._names, self._encoder.feed
+        newline, names, carrier, feed = self._newline, self._names, self._carrier, self._encoder.feed
         out: list[bytes] = []
         for event in events:
             if isinstance(event, _Ping):
@@ -313,7 +359,8 @@ class StreamTranslator(_Stream):
                     out.append(self._keep_alive)
                 continue
             for told in (event,) if names is None else names.event(event):
-                out += [frame.encode(newline) for frame in feed(told)]
+                for carried in (told,) if carrier is None else carrier.event(told):
+                    out += [frame.encode(newline) for frame in feed(carried)]
         self._begun = self._begun or bool(out)
         return b"".join(out)
 

@@ -25,6 +25,8 @@ from asgi_llmgw.asgi import (
     send_gone,
     watch_disconnect,
 )
+from asgi_llmgw.carried_bodies import carries_state, without_foreign_state
+from asgi_llmgw.carriers import PROCESS_KEY
 from asgi_llmgw.errors import GatewayError, InvalidUpstreamResponse, UpstreamError
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange
 from asgi_llmgw.ir import Protocol
@@ -56,6 +58,7 @@ class ProxyApp:
         max_body: the largest request, in bytes.
         max_answer: the largest answer, in bytes; a stream that grows over it is ended with an error event.
         finish_grace: seconds a stream may go on without data after the answer's finish.
+        carriers_key: tells the reasoning state that clients carry for other vendors, and that this one must not get.
         clock: seconds, monotonic.
     """
 
@@ -67,6 +70,7 @@ class ProxyApp:
         max_body: int = MAX_BODY,
         max_answer: int = MAX_ANSWER,
         finish_grace: float = FINISH_GRACE,
+        carriers_key: bytes = PROCESS_KEY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._provider = provider
@@ -74,6 +78,7 @@ class ProxyApp:
         self._max_body = max_body
         self._max_answer = max_answer
         self._finish_grace = finish_grace
+        self._carriers_key = carriers_key
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,6 +91,7 @@ class ProxyApp:
             send,
             max_answer=self._max_answer,
             finish_grace=self._finish_grace,
+            carriers_key=self._carriers_key,
             clock=self._clock,
         )
         try:
@@ -117,6 +123,7 @@ class _Call:
         *,
         max_answer: int,
         finish_grace: float,
+        carriers_key: bytes,
         clock: Callable[[], float],
     ) -> None:
         self._provider = provider
@@ -124,6 +131,7 @@ class _Call:
         self._send = send
         self._max_answer = max_answer
         self._finish_grace = finish_grace
+        self._carriers_key = carriers_key
         self._clock = clock
         self._protocol: Protocol = exchange.upstream_protocol or provider.protocols[0]
         self._codec: Codec = codec(self._protocol)
@@ -148,9 +156,13 @@ class _Call:
         if exchange.provider is None:
             exchange.provider = self._provider.name
         model = exchange.upstream_model = exchange.upstream_model or head.model
+        facts = self._provider.profile_for(model)
+        if not exchange.translated and carries_state(body):
+            signed = facts.thought_signatures
+            body = without_foreign_state(body, self._protocol, self._carriers_key, signed_calls=signed)
         encoded = self._codec.with_model(path, body, model)
         body = encoded.body
-        if head.stream and not exchange.translated and self._provider.profile_for(model).stream_usage:
+        if head.stream and not exchange.translated and facts.stream_usage:
             asked = ask_for_usage(self._protocol, body)
             if asked is not None:
                 body, self._without_usage = asked, True

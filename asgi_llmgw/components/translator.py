@@ -19,13 +19,14 @@ from asgi_llmgw.asgi import (
     send_gone,
     send_response,
 )
+from asgi_llmgw.carriers import PROCESS_KEY
 from asgi_llmgw.errors import ConfigError, GatewayError, InvalidRequest, InvalidUpstreamResponse, UpstreamError
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange, OnLoss
 from asgi_llmgw.ir import Diagnostic, Protocol
 from asgi_llmgw.protocols import Profile, StreamContext, codec
 from asgi_llmgw.render import send_error
 from asgi_llmgw.tool_names import ToolNames
-from asgi_llmgw.translate import StreamTranslator, Translated, translate_request, translate_response
+from asgi_llmgw.translate import StreamTranslator, Translated, read_request, translate_response, write_request
 
 _log: Final = logging.getLogger("asgi_llmgw.translator")
 _MAX_WHOLE: Final = 64 * 1024 * 1024
@@ -50,6 +51,8 @@ class TranslatorMiddleware:
         profile_for: facts about a model of the app's.
         on_loss: for requests that carry no policy of their own; None takes it from the exchange.
         max_body: the largest request, in bytes.
+        carriers_key: seals the reasoning state that clients carry for other vendors; processes that serve the same
+            clients share it.
         clock: seconds, monotonic.
     """
 
@@ -62,6 +65,7 @@ class TranslatorMiddleware:
         profile_for: Callable[[str], Profile] = _plain_profile,
         on_loss: OnLoss | None = None,
         max_body: int = MAX_BODY,
+        carriers_key: bytes = PROCESS_KEY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._over: tuple[Protocol, ...] = (over,) if isinstance(over, str) else tuple(over)
@@ -74,6 +78,7 @@ class TranslatorMiddleware:
         self._profile_for = profile_for
         self._on_loss: OnLoss | None = on_loss
         self._max_body = max_body
+        self._carriers_key = carriers_key
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,7 +94,7 @@ class TranslatorMiddleware:
         if not exchange.translated:
             await self._app(scope, receive, send)
             return
-        answer = _Answer(exchange, send, serve=serve, over=over, clock=self._clock)
+        answer = _Answer(exchange, send, serve=serve, over=over, carriers_key=self._carriers_key, clock=self._clock)
         try:
             body = await read_body(receive, headers=exchange.headers, limit=self._max_body)
             translated = self._request(exchange, path_with_query(scope), body, serve=serve, over=over)
@@ -108,7 +113,8 @@ class TranslatorMiddleware:
     def _request(self, exchange: Exchange, path: str, body: bytes, *, serve: Protocol, over: Protocol) -> Translated:
         model = exchange.upstream_model
         profile = self._profile_for(model or codec(serve).peek(path, body).model)
-        translated = translate_request(body, source=serve, target=over, path=path, model=model, profile=profile)
+        read = read_request(body, source=serve, path=path, carriers_key=self._carriers_key)
+        translated = write_request(read, target=over, model=model, profile=profile)
         exchange.diagnostics = translated.diagnostics
         for item in translated.diagnostics:
             _log.debug("%s → %s: %s %s %s", serve, over, item.path, item.code, item.detail)
@@ -150,12 +156,20 @@ class _Answer:
     """The inner app's `send`: takes its answer and gives the client's."""
 
     def __init__(
-        self, exchange: Exchange, send: Send, *, serve: Protocol, over: Protocol, clock: Callable[[], float]
+        self,
+        exchange: Exchange,
+        send: Send,
+        *,
+        serve: Protocol,
+        over: Protocol,
+        carriers_key: bytes,
+        clock: Callable[[], float],
     ) -> None:
         self._exchange = exchange
         self._send = send
         self._serve: Protocol = serve
         self._over: Protocol = over
+        self._carriers_key = carriers_key
         self._clock = clock
         self._start: Message | None = None
         self._stream: StreamTranslator | None = None
@@ -173,7 +187,11 @@ class _Answer:
             kind = _content_type(message)
             if message["status"] == 200 and kind.startswith(b"text/event-stream"):
                 self._stream = StreamTranslator(
-                    source=self._over, target=self._serve, context=self.context, tool_names=self.tool_names
+                    source=self._over,
+                    target=self._serve,
+                    context=self.context,
+                    tool_names=self.tool_names,
+                    carriers_key=self._carriers_key,
                 )
         elif message["type"] == "http.response.body":
             chunk = cast(bytes, message.get("body", b""))
@@ -238,6 +256,7 @@ class _Answer:
                 model=self.context.model,
                 tool_names=self.tool_names,
                 context=self.context,
+                carriers_key=self._carriers_key,
             )
         except UpstreamError as error:
             await self.fail(error)

@@ -18,6 +18,8 @@ from asgi_llmgw.sse import ServerSentEvent
 
 JSON: Final = b"application/json"
 EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
+STATE_MARK: Final = b"asgi-llmgw/1"
+"""How a binary field begins that holds another vendor's reasoning. Its base64 is the same in both alphabets."""
 
 
 class RequestHead(msgspec.Struct, frozen=True):

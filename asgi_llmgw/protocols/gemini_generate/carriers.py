@@ -15,12 +15,13 @@ from typing import Final
 import msgspec
 
 from asgi_llmgw.ir import Opaque, ReasoningPart
+from asgi_llmgw.protocols.base import STATE_MARK
 
 from .media import standard_base64
 from .wire import PROTOCOL, SKIP_SIGNATURE
 
-_MARK: Final = b"asgi-llmgw/1 "
-_MARKED: Final = base64.b64encode(_MARK[: len(_MARK) // 3 * 3]).decode()
+_MARK: Final = STATE_MARK + b" "
+_MARKED: Final = base64.b64encode(STATE_MARK).decode()
 _decoder: Final = msgspec.json.Decoder(list[ReasoningPart])
 _encoder: Final = msgspec.json.Encoder()
 

@@ -1,0 +1,214 @@
+"""Other vendors' reasoning state in an answer, put where the client's protocol has a place for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final, Protocol, TypeVar
+
+import msgspec
+
+from asgi_llmgw import ir
+from asgi_llmgw.carriers import Envelope, Place, seal
+from asgi_llmgw.ir import (
+    ChatResponse,
+    ChoiceEnd,
+    CitationPart,
+    MediaPart,
+    Opaque,
+    OutputPart,
+    PartEnd,
+    PartStart,
+    ReasoningDelta,
+    ReasoningPart,
+    StreamEvent,
+    TextDelta,
+    TextPart,
+    ToolCallPart,
+    ToolInputDelta,
+    accumulate,
+    explode,
+)
+
+_OWN_CARRIER: Final = ("anthropic_messages", "openai_responses")
+_P = TypeVar("_P", bound=ir.Part)
+
+
+class Carrier(Protocol):
+    """Takes the events of one stream and gives those for the client's encoder."""
+
+    def event(self, event: StreamEvent, /) -> Iterable[StreamEvent]: ...
+
+
+def carrier(target: ir.Protocol, key: bytes) -> Carrier:
+    """For one stream to a client of this protocol."""
+    return ItemCarrier(target, key) if target in _OWN_CARRIER else FieldCarrier(target, key)
+
+
+def carry_response(answer: ChatResponse, target: ir.Protocol, key: bytes) -> ChatResponse:
+    """The same for a whole answer."""
+    states = (state_of(part) for choice in answer.choices for part in choice.parts)
+    if all(state is None or state.protocol == target for state in states):
+        return answer
+    told = carrier(target, key)
+    return accumulate(out for event in explode(answer) for out in told.event(event))
+
+
+def state_of(part: ir.Part) -> Opaque | None:
+    """The state on a part of any kind."""
+    match part:
+        case ReasoningPart():
+            return part.opaque
+        case TextPart() | ToolCallPart() | MediaPart():
+            return part.signature
+        case _:
+            return None
+
+
+def with_state(part: _P, state: Opaque | None) -> _P:
+    """The part with this state instead of what it had."""
+    match part:
+        case ReasoningPart():
+            return msgspec.structs.replace(part, opaque=state)
+        case TextPart() | ToolCallPart() | MediaPart():
+            return msgspec.structs.replace(part, signature=state)
+        case _:
+            return part
+
+
+class FieldCarrier:
+    """For protocols whose encoders have a field for any vendor's state: it stays where it is, sealed."""
+
+    __slots__ = ("_key", "_target")
+
+    def __init__(self, target: ir.Protocol, key: bytes) -> None:
+        self._target: ir.Protocol = target
+        self._key = key
+
+    def event(self, event: StreamEvent, /) -> Iterable[StreamEvent]:
+        """One event of the stream."""
+        match event:
+            case PartStart():
+                state = state_of(event.part)
+                if state is not None and state.protocol != self._target:
+                    return (PartStart(event.index, with_state(event.part, self._sealed(state)), event.choice),)
+            case PartEnd(opaque=Opaque() as state) if state.protocol != self._target:
+                return (PartEnd(event.index, self._sealed(state)),)
+            case _:
+                pass
+        return (event,)
+
+    def _sealed(self, state: Opaque) -> Opaque:
+        return msgspec.structs.replace(state, payload=seal(state, self._key))
+
+
+class _Open:
+    """A part that is being told: its new number, and the state that will follow it."""
+
+    __slots__ = ("choice", "index", "length", "part", "state")
+
+    def __init__(self, index: int, choice: int, part: OutputPart, state: Opaque | None) -> None:
+        self.index = index
+        self.choice = choice
+        self.part = part
+        self.state = state
+        text = part.text if isinstance(part, (TextPart, ReasoningPart)) else ""
+        self.length = len(text)
+
+
+class ItemCarrier:
+    """For protocols that keep state on thoughts alone: a thought of its own carries what stood on a call or a text.
+
+    It stands in front of a call, and behind a text and its sources, where vendors tell it last.
+    """
+
+    __slots__ = ("_key", "_next", "_open", "_target", "_waiting")
+
+    def __init__(self, target: ir.Protocol, key: bytes) -> None:
+        self._target: ir.Protocol = target
+        self._key = key
+        self._next = 0
+        self._open: dict[int, _Open] = {}
+        self._waiting: list[tuple[int, Envelope]] = []
+
+    def event(self, event: StreamEvent, /) -> Iterable[StreamEvent]:
+        """One event of the stream."""
+        match event:
+            case TextDelta():
+                part = self._open[event.index]
+                part.length += len(event.text)
+                return (_moved(event, part.index),)
+            case ReasoningDelta():
+                part = self._open[event.index]
+                part.length += len(event.text)
+                return (_moved(event, part.index),)
+            case ToolInputDelta():
+                return (_moved(event, self._open[event.index].index),)
+            case PartStart():
+                return self._start(event)
+            case PartEnd():
+                return self._end(event)
+            case ChoiceEnd() if self._waiting:
+                return (*self._flush(), event)
+            case _:
+                return (event,)
+
+    def _foreign(self, state: Opaque | None) -> Opaque | None:
+        return None if state is None or state.protocol == self._target else state
+
+    def _start(self, event: PartStart) -> Iterator[StreamEvent]:
+        part = event.part
+        if self._waiting and not isinstance(part, CitationPart):
+            yield from self._flush()
+        state = self._foreign(state_of(part))
+        if state is not None:
+            part = with_state(part, None)
+        if isinstance(part, ToolCallPart) and state is not None:
+            yield from self._carry(event.choice, Envelope(state, "call", part.id))
+            state = None
+        opened = self._open[event.index] = _Open(self._next, event.choice, part, state)
+        self._next += 1
+        yield PartStart(opened.index, part, event.choice)
+
+    def _end(self, event: PartEnd) -> Iterator[StreamEvent]:
+        opened = self._open.pop(event.index)
+        state = self._foreign(event.opaque) or opened.state
+        if state is None:
+            yield PartEnd(opened.index, event.opaque)
+            return
+        if isinstance(opened.part, ReasoningPart):
+            yield PartEnd(opened.index, self._own(Envelope(state), shown=opened.length > 0))
+            return
+        yield PartEnd(opened.index)
+        place, call_id = _place(opened)
+        self._waiting.append((opened.choice, Envelope(state, place, call_id, opened.length)))
+
+    def _flush(self) -> Iterator[StreamEvent]:
+        waiting, self._waiting = self._waiting, []
+        for choice, envelope in waiting:
+            yield from self._carry(choice, envelope)
+
+    def _carry(self, choice: int, envelope: Envelope) -> Iterator[StreamEvent]:
+        yield PartStart(self._next, ReasoningPart(), choice)
+        yield PartEnd(self._next, self._own(envelope, shown=False))
+        self._next += 1
+
+    def _own(self, envelope: Envelope, *, shown: bool) -> Opaque:
+        """The state as the client's protocol names such things; `shown`: there are words with it."""
+        sealed = seal(envelope, self._key)
+        if self._target == "openai_responses":
+            return Opaque(self._target, "encrypted", sealed)
+        return Opaque(self._target, "signature" if shown else "redacted", sealed)
+
+
+def _moved(event: TextDelta | ReasoningDelta | ToolInputDelta, index: int) -> StreamEvent:
+    return event if event.index == index else msgspec.structs.replace(event, index=index)
+
+
+def _place(opened: _Open) -> tuple[Place, str]:
+    match opened.part:
+        case ToolCallPart(id=call_id):
+            return "call", call_id
+        case MediaPart():
+            return "media", ""
+        case _:
+            return ("text" if opened.length else "empty"), ""
