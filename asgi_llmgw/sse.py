@@ -64,19 +64,42 @@ class SSEDecoder:
         self._event = ""
         self._started = False
 
-    def feed(self, chunk: bytes) -> Iterator[ServerSentEvent]:
+    def feed(self, chunk: bytes) -> list[ServerSentEvent]:
         """The events that this chunk completes.
 
         Raises:
             InvalidUpstreamResponse: an event is larger than `max_event`.
         """
-        self._buffer += chunk
         if not self._started:
+            self._buffer += chunk
             if len(self._buffer) < len(_BOM) and _BOM.startswith(bytes(self._buffer)):
-                return
+                return []
             self._started = True
-            if self._buffer.startswith(_BOM):
-                del self._buffer[: len(_BOM)]
+            chunk = bytes(self._buffer).removeprefix(_BOM)
+            self._buffer.clear()
+        newline = _newline(chunk)
+        if newline is None:
+            return list(self._by_lines(chunk))
+        separator = newline * 2
+        events: list[ServerSentEvent] = []
+        if self._buffer or self._data or self._event:
+            head, found, chunk = chunk.partition(separator)
+            events.extend(self._by_lines(head + found))
+        whole, found, rest = chunk.rpartition(separator)
+        if found:
+            for block in whole.split(separator):
+                event = _plain_event(block, newline)
+                if event is None or len(block) > self._max_event:
+                    events.extend(self._by_lines(block + separator))
+                else:
+                    events.append(event)
+        if rest:
+            events.extend(self._by_lines(rest))
+        return events
+
+    def _by_lines(self, chunk: bytes) -> Iterator[ServerSentEvent]:
+        """The general way, for everything that does not come as whole plain events."""
+        self._buffer += chunk
         yield from self._lines(at_end=False)
         if len(self._buffer) + self._size > self._max_event:
             raise InvalidUpstreamResponse(f"the upstream sent an event of more than {self._max_event} bytes")
@@ -132,3 +155,22 @@ class SSEDecoder:
             yield ServerSentEvent(data[0] if len(data) == 1 else b"\n".join(data), event)
         else:
             self._event = ""
+
+
+def _newline(chunk: bytes) -> bytes | None:
+    """How lines end in this chunk, None where they do not all end alike."""
+    if b"\r" not in chunk:
+        return b"\n"
+    if chunk.count(b"\r") == chunk.count(b"\r\n") == chunk.count(b"\n"):
+        return b"\r\n"
+    return None
+
+
+def _plain_event(block: bytes, newline: bytes) -> ServerSentEvent | None:
+    """An event as nearly all are written, `event` and `data` on a line each; None for any other."""
+    name = b""
+    if block.startswith(b"event: "):
+        name, _, block = block[7:].partition(newline)
+    if not block.startswith(b"data: ") or newline in block:
+        return None
+    return ServerSentEvent(block[6:], name.decode("utf-8", "replace") if name else "")
