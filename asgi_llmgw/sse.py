@@ -30,15 +30,14 @@ class ServerSentEvent(msgspec.Struct, frozen=True):
         Line separators that JavaScript and some SSE readers split at are written as JSON escapes.
         """
         data = self.data
-        if b"\xe2\x80" in data:
+        if not data.isascii():
             data = data.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
-        if b"\xc2\x85" in data:
             data = data.replace(b"\xc2\x85", b"\\u0085")
         if b"\n" in data:
             data = data.replace(b"\n", newline + b"data: ")
         if self.event:
-            return b"event: %b%bdata: %b%b%b" % (self.event.encode(), newline, data, newline, newline)
-        return b"data: %b%b%b" % (data, newline, newline)
+            return b"".join((b"event: ", self.event.encode(), newline, b"data: ", data, newline, newline))
+        return b"data: " + data + newline + newline
 
 
 def comment(text: str) -> bytes:
