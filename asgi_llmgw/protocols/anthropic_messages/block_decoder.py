@@ -149,9 +149,10 @@ def _search_result(block: Fields, kept: Kept) -> MediaPart:
     """A document: its text, and before it where the text comes from."""
     kept.keep(block.at("type"), "search_result", "info")
     texts = [inner.text for inner in _texts(block)]
+    text = "\n\n".join([f"Source: {block.required_text('source')}", *texts])
     return MediaPart(
         "document",
-        TextSource("\n\n".join([f"Source: {block.required_text('source')}", *texts])),
+        TextSource(text),
         "text/plain",
         title=block.text("title"),
         cite=_cite(block),

@@ -137,6 +137,8 @@ def test_a_document_in_pieces_is_one_text() -> None:
     block: JSONObject = {"type": "document", "source": {"type": "content", "content": pieces}, "title": "T"}
     assert parts_of("user", block) == (MediaPart("document", TextSource("a\n\nb"), "text/plain", title="T"),)
     assert kept(request(said("user", block))) == [("messages[0].content[0].source.content", "info")]
+    whole: JSONObject = {"type": "document", "source": {"type": "content", "content": "x"}}
+    assert parts_of("user", whole) == (MediaPart("document", TextSource("x"), "text/plain"),)
     image: JSONObject = {"type": "image", "source": {"type": "file", "file_id": "f"}}
     mixed: JSONObject = {"type": "document", "source": {"type": "content", "content": [*pieces[:1], image]}}
     assert parts_of("user", mixed) == (TextPart("a"), MediaPart("image", FileSource("f", OWN)))

@@ -256,6 +256,18 @@ def test_a_full_request_has_nothing_unknown() -> None:
             {"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "gopher"}}]}]},
             "messages[0].content[0].source.type",
         ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "document", "source": {"type": "gopher"}}]}]},
+            "messages[0].content[0].source.type",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "search_result", "content": [{"type": "image"}]}]}]},
+            "messages[0].content[0].content[0].type",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": 1}]}]},
+            "messages[0].content[0].content",
+        ),
         ({"messages": [{"role": "system", "content": [{"type": "image"}]}]}, "messages[0].content[0].type"),
         ({"system": 1}, "system"),
         ({"system": [{"type": "image"}]}, "system[0].type"),
