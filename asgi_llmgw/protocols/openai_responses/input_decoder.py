@@ -11,6 +11,7 @@ from typing import Final
 from asgi_llmgw.ir import (
     Extension,
     Message,
+    Opaque,
     Part,
     ReasoningPart,
     Role,
@@ -23,7 +24,6 @@ from asgi_llmgw.json import dumps_text
 from asgi_llmgw.protocols.fields import Fields, invalid, missing, wrong_type
 
 from .parts import ContentDecoder
-from .state import place_signatures, unwrap
 from .tools import ToolDecoder
 from .wire import CALL_TYPES, ITEM_FIELDS, NAME, RESULT_TYPES, STATE_FIELDS, flat_name
 
@@ -74,10 +74,7 @@ class InputDecoder:
             raise missing("input")
         for item in fields.objects("input"):
             self._item(item)
-        return tuple(
-            Message(role, tuple(place_signatures(parts) if role == "assistant" else parts))
-            for role, parts in self._turns
-        )
+        return tuple(Message(role, tuple(parts)) for role, parts in self._turns)
 
     def _item(self, item: Fields) -> None:
         kind = item.text("type") or "message"
@@ -128,7 +125,7 @@ class InputDecoder:
         content = [part.text("text") or "" for part in item.objects("content")]
         encrypted = item.text("encrypted_content")
         text = "\n\n".join(filter(None, summary or content))
-        return ReasoningPart(text, unwrap(encrypted, item.text("id")) if encrypted else None)
+        return ReasoningPart(text, Opaque(NAME, "encrypted", encrypted, item.text("id")) if encrypted else None)
 
     def _call(self, item: Fields, kind: str) -> None:
         identifier = item.required_text("call_id")

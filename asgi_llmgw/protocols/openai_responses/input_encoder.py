@@ -22,7 +22,7 @@ from asgi_llmgw.json import JSONObject, JSONValue, dumps_text
 from asgi_llmgw.protocols.base import Diagnostics, Profile, safe_tool_call_id, safe_tool_name, unsupported
 
 from .media import encode_media
-from .wire import NAME
+from .wire import NAME, PHASES
 
 
 class InputEncoder:
@@ -138,7 +138,7 @@ class InputEncoder:
         if part is None or not part.text:
             return
         item: JSONObject = {"type": "message", "role": "assistant", "content": part.text}
-        if part.phase is not None:
+        if part.phase in PHASES:
             item["phase"] = part.phase
         self._items.append(item)
 

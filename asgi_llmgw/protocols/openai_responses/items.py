@@ -12,7 +12,6 @@ from asgi_llmgw.ir import CitationPart, Opaque, TokenLogprob, ToolCallPart
 from asgi_llmgw.json import JSONObject, JSONValue
 from asgi_llmgw.protocols.openai.tokens import encode_tokens
 
-from .state import wrap
 from .wire import NAME
 
 Event: TypeAlias = JSONObject
@@ -155,11 +154,7 @@ class ReasoningItem:
 
     def prove(self, opaque: Opaque) -> None:
         """The state of these thoughts."""
-        self._encrypted = wrap(opaque)
-
-    def carry(self, encrypted: str) -> None:
-        """State that is wrapped already."""
-        self._encrypted = encrypted
+        self._encrypted = opaque.payload
 
     def close(self) -> Iterator[Event]:
         """Nothing follows."""

@@ -8,6 +8,7 @@ from asgi_llmgw.ir import (
     ChatResponse,
     Choice,
     MediaPart,
+    Opaque,
     OutputPart,
     ReasoningPart,
     RefusalPart,
@@ -32,7 +33,6 @@ from asgi_llmgw.protocols.openai.tokens import decode_tokens
 
 from .errors import error_of_response
 from .parts import citation
-from .state import unwrap
 from .usage import decode_usage
 from .wire import CALL_TYPES, NAME, finish_in, flat_name
 
@@ -111,7 +111,7 @@ def decode_reasoning(item: JSONObject) -> ReasoningPart:
     """A reasoning item: its summary, or where there is none the thoughts themselves."""
     summary, content = texts_of(item.get("summary")), texts_of(item.get("content"))
     encrypted = as_str(item.get("encrypted_content"))
-    opaque = unwrap(encrypted, as_str(item.get("id"))) if encrypted else None
+    opaque = Opaque(NAME, "encrypted", encrypted, as_str(item.get("id"))) if encrypted else None
     return ReasoningPart("\n\n".join(summary or content), opaque)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from asgi_llmgw.ir import (
     ChoiceEnd,
-    Opaque,
     OutputPart,
     PartEnd,
     PartStart,
@@ -34,7 +33,6 @@ from asgi_llmgw.sse import ServerSentEvent
 from .errors import error_of_event, error_of_response
 from .parts import citation
 from .response_decoder import decode_call, decode_reasoning, decode_whole, text_of
-from .state import unwrap
 from .usage import decode_usage
 from .wire import CALL_TYPES, finish_in
 
@@ -222,7 +220,7 @@ class ResponsesStreamDecoder:
         if item.kind != "message" or item.closed:
             return
         text = item.contents.setdefault(as_int(data.get("content_index")) or 0, _Text())
-        if not text.closed:
+        if text.said and not text.closed:  # a source follows its text; of one that comes first the end will tell
             text.notes += 1
             self._whole(citation(as_object(data.get("annotation")), text.offset))
 
@@ -311,16 +309,14 @@ class ResponsesStreamDecoder:
             self._close_text(item, place, {})
 
     def _finish_reasoning(self, item: _Item, value: JSONObject) -> None:
-        encrypted = as_str(value.get("encrypted_content"))
-        opaque: Opaque | None = unwrap(encrypted, as_str(value.get("id"))) if encrypted else None
+        thought = decode_reasoning(value)
         if item.index is None:
-            thought = decode_reasoning(value)
             if not thought.text and thought.opaque is None:
                 return
             item.index = self._begin(ReasoningPart())
             if thought.text:
                 self._events.append(ReasoningDelta(item.index, thought.text))
-        self._events.append(PartEnd(item.index, opaque))
+        self._events.append(PartEnd(item.index, thought.opaque))
 
     def _settle(self, response: JSONObject) -> None:
         """Finish what is not finished, with the items of the response object where they are the same ones."""

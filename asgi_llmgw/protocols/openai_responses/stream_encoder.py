@@ -46,10 +46,9 @@ from asgi_llmgw.sse import ServerSentEvent
 from .echo import response_object
 from .errors import error_event, response_error
 from .items import CallItem, Event, MessageItem, OutputItem, ReasoningItem, WholeItem
-from .state import wrap_signature
 from .tools import namespaces
 from .usage import encode_usage
-from .wire import NAME, finish_out
+from .wire import NAME, PHASES, finish_out
 
 
 class ResponseTeller:
@@ -68,8 +67,6 @@ class ResponseTeller:
         self._item: OutputItem | None = None
         self._part: OutputPart | None = None
         self._thought: ReasoningItem | None = None
-        self._call_id = ""
-        self._signature: Opaque | None = None
         self._said = 0
         self._refused = False
         self._finish = FinishReason("other")
@@ -160,8 +157,6 @@ class ResponseTeller:
 
     def _begin(self, index: int, part: OutputPart) -> Iterator[Event]:
         self._part, self._thought = part, None
-        if not isinstance(part, (TextPart, RefusalPart, CitationPart)):
-            yield from self._sign_text()
         match part:
             case TextPart() | RefusalPart():
                 if part.text:
@@ -188,7 +183,7 @@ class ResponseTeller:
 
     def _words(self, text: str, event: TextDelta | None) -> Iterator[Event]:
         part = self._part
-        phase = part.phase if isinstance(part, TextPart) else None
+        phase = part.phase if isinstance(part, TextPart) and part.phase in PHASES else None
         item = self._item
         if not isinstance(item, MessageItem) or (isinstance(part, TextPart) and item.phase != phase):
             item = MessageItem(self._context.new_id("msg_"), phase)
@@ -216,27 +211,10 @@ class ResponseTeller:
 
     def _call(self, part: ToolCallPart) -> Iterator[Event]:
         call_id = part.id or self._context.new_id("call_")
-        if part.signature is not None:
-            yield from self._carry(part.signature, call_id)
         kind = "ctc_" if part.kind == "custom" else "fc_"
-        self._call_id = call_id
         item = CallItem(self._context.new_id(kind), part, call_id, self._namespaces.get(part.name))
         yield from self._open(item)
         yield from self._arguments(part.arguments)
-
-    def _carry(self, signature: Opaque, call_id: str) -> Iterator[Event]:
-        """A signature on a call has no place of its own: it travels in a reasoning item beside it."""
-        carrier = ReasoningItem(self._context.new_id("rs_"))
-        carrier.carry(wrap_signature(signature, call_id))
-        yield from self._open(carrier)
-
-    def _sign_text(self) -> Iterator[Event]:
-        """The signature of a text follows it, when no more of the text and none of its sources can come."""
-        if self._signature is not None:
-            carrier = ReasoningItem(self._context.new_id("rs_"))
-            carrier.prove(self._signature)
-            self._signature = None
-            yield from self._open(carrier)
 
     def _arguments(self, fragment: str) -> Iterator[Event]:
         item = self._item
@@ -269,26 +247,30 @@ class ResponseTeller:
         match part:
             case ReasoningPart():
                 proof = opaque or part.opaque
-                if proof is not None:
+                if proof is not None and proof.protocol != NAME:
+                    self._lost(proof)
+                elif proof is not None:
                     yield from self._think()
                     if self._thought is not None:
                         self._thought.prove(proof)
             case ToolCallPart():
                 if isinstance(item, CallItem):
                     yield from self._placed(item, item.close())
-                if opaque is not None and part.signature is None:
-                    yield from self._carry(opaque, self._call_id)
+                self._lost(opaque or part.signature)
             case TextPart():
-                self._signature = opaque or part.signature or self._signature
+                self._lost(opaque or part.signature)
             case _:
                 pass
+
+    def _lost(self, opaque: Opaque | None) -> None:
+        if opaque is not None:
+            self.diagnostics.dropped("encrypted_content", f"state of {opaque.protocol}", info=True)
 
     def _end_choice(self, finish: FinishReason) -> Iterator[Event]:
         self._finish = finish
         if finish.kind == "content_filter" and finish.detail and not self._refused:
             self._part = RefusalPart("")
             yield from self._words(finish.detail, None)
-        yield from self._sign_text()
         yield from self._done("completed" if finish.kind in ("stop", "tool_calls", "other") else "incomplete")
         if finish.kind == "other":
             self.diagnostics.approximated("status", finish.raw or finish.kind)

@@ -64,6 +64,9 @@ STATE_FIELDS: Final = ("previous_response_id", "conversation", "prompt")
 ERROR_CODES: Final = frozenset({"server_error", "rate_limit_exceeded", "invalid_prompt"})
 """The codes `response.error` may have, of those that we can mean."""
 
+PHASES: Final = frozenset({"commentary", "final_answer"})
+"""The phases a message may have; clients read nothing else."""
+
 CALL_TYPES: Final = frozenset({"function_call", "custom_tool_call"})
 RESULT_TYPES: Final = frozenset({"function_call_output", "custom_tool_call_output"})
 

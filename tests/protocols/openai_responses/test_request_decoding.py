@@ -30,7 +30,6 @@ from asgi_llmgw.json import JSONValue
 from asgi_llmgw.protocols import codec
 from asgi_llmgw.protocols.base import Profile
 from asgi_llmgw.protocols.openai_responses import CODEC
-from asgi_llmgw.protocols.openai_responses.state import wrap, wrap_signature
 from tests.protocols.openai_responses.samples import (
     PATH,
     body,
@@ -150,24 +149,6 @@ def test_a_result_without_its_call_is_refused_unless_the_vendor_keeps_the_turns(
     assert refused(input=[output("a")]).param == "input[0]"
     request = decode(input=[output("a")], previous_response_id="resp_1")
     assert request.messages == (Message("tool", (ToolResultPart("a", (TextPart("done"),)),)),)
-
-
-def test_another_vendors_state_comes_back_as_it_was() -> None:
-    """Law: what an answer carried in `encrypted_content` is the same opaque state in the next request."""
-    thought = Opaque("anthropic_messages", "signature", "sig==")
-    signature = Opaque("gemini_generate", "thought_signature", "gem")
-    (turn,) = decode_items(
-        {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": wrap(thought)},
-        {"type": "reasoning", "id": "rs_2", "summary": [], "encrypted_content": wrap_signature(signature, "call_1")},
-        call("call_1"),
-    )
-    assert turn.parts == (ReasoningPart("", thought), ToolCallPart("call_1", "look_up", "{}", signature=signature))
-
-
-@pytest.mark.parametrize("content", ["llmgw1.", "llmgw1.####", "llmgw1.e30", "llmgw1.eyJhIjoxfQ"])
-def test_state_that_only_looks_like_ours_is_the_vendors(content: str) -> None:
-    (turn,) = decode_items({"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": content})
-    assert turn.parts == (ReasoningPart("", Opaque("openai_responses", "encrypted", content, "rs_1")),)
 
 
 def test_reasoning_without_a_summary_is_its_content() -> None:

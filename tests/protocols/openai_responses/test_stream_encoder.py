@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-
 import pytest
 
 from asgi_llmgw.errors import UpstreamError
@@ -44,9 +42,8 @@ from asgi_llmgw.ir import (
     UsageUpdate,
     explode,
 )
-from asgi_llmgw.json import JSONObject, as_list, as_object, as_str, loads_object
+from asgi_llmgw.json import JSONObject, as_list, as_object, loads_object
 from asgi_llmgw.protocols.openai_responses import CODEC
-from asgi_llmgw.protocols.openai_responses.state import unwrap
 from tests.protocols.openai_responses.samples import counting, encode_answer, encode_stream, kinds, streamed
 
 USAGE = Usage(input_tokens=7, output_tokens=5, cache_read_tokens=2, reasoning_tokens=3)
@@ -363,9 +360,8 @@ def test_items_of_openais_own_are_told_as_they_were() -> None:
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_another_vendors_state_is_wrapped(late: bool) -> None:
-    """R1 clients 12: it comes back byte for byte, and looks like nothing OpenAI could take for its own."""
-    opaque = Opaque("anthropic_messages", "signature", "sig==")
+def test_openais_own_state_is_told_when_the_thought_is_whole(late: bool) -> None:
+    opaque = Opaque("openai_responses", "encrypted", "state")
     events = encode_stream(
         [
             ResponseStart(),
@@ -376,25 +372,23 @@ def test_another_vendors_state_is_wrapped(late: bool) -> None:
             ResponseEnd(),
         ]
     )
-    content = as_str(items(events)[0]["encrypted_content"]) or ""
-    assert "sig==" not in content
-    assert unwrap(content, "rs_1") == opaque
+    assert items(events)[0]["encrypted_content"] == "state"
+    assert "encrypted_content" not in as_object(only(events, "output_item.added")[0]["item"])
 
 
-def test_a_signature_on_a_call_travels_before_it() -> None:
-    signature = Opaque("gemini_generate", "thought_signature", base64.b64encode(b"x").decode())
-    found = items(streamed(answer(ToolCallPart("call_1", "a", "{}", signature=signature))))
-    assert [item["type"] for item in found] == ["reasoning", "function_call"]
-    carried = unwrap(as_str(found[0]["encrypted_content"]) or "", None)
-    assert (carried.payload, carried.id) == (signature.payload, "call_1")
-
-
-def test_the_signature_of_a_text_follows_the_text_and_its_sources() -> None:
+def test_another_vendors_state_is_never_taken_for_openais() -> None:
+    """R12: it is left out, and said to be."""
     signature = Opaque("gemini_generate", "thought_signature", "x")
-    text = TextPart("a", signature=signature)
-    found = items(streamed(answer(text, CitationPart("https://example.com", start=0, end=1))))
-    assert [item["type"] for item in found] == ["message", "reasoning"]
-    assert len(as_list(as_object(as_list(found[0]["content"])[0])["annotations"])) == 1
+    parts = (
+        ReasoningPart("Hm.", Opaque("anthropic_messages", "signature", "sig")),
+        ReasoningPart("", Opaque("anthropic_messages", "redacted", "data")),
+        TextPart("a", signature=signature),
+        ToolCallPart("call_1", "b", "{}", signature=signature),
+    )
+    encoder = CODEC.stream_encoder(counting())
+    frames = [frame for event in explode(answer(*parts)) for frame in encoder.feed(event)]
+    assert not [frame for frame in frames if b"encrypted_content" in frame.data]
+    assert {(item.code, item.severity) for item in encoder.diagnostics} == {("dropped", "info")}
 
 
 def test_thoughts_nobody_wants_are_not_shown_but_their_state_is_kept() -> None:
