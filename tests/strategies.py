@@ -135,7 +135,7 @@ def plain_requests(draw: st.DrawFn) -> ir.ChatRequest:
         model=draw(WORD),
         messages=(*system, *messages),
         stream=draw(st.booleans()),
-        max_output_tokens=draw(st.integers(1, 4096)),
+        max_output_tokens=draw(st.integers(16, 4096)),  # Responses takes no less
         sampling=ir.Sampling(temperature=draw(maybe(st.floats(0, 1)))),
         tools=(ir.Tool("look_up", "Looks it up.", {"type": "object", "properties": {"a": {"type": "string"}}}),),
         tool_choice=draw(maybe(st.just(ir.ToolChoice("auto")))),
