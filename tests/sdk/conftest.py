@@ -35,7 +35,11 @@ def gateway(request: pytest.FixtureRequest) -> Iterator[Running]:
             {
                 "keys": [{"name": "sdk", "key": CLIENT_KEY}],
                 "providers": {
-                    "openai": {"base_url": f"{upstream.url}/v1", "api_key": "upstream-key-1"},
+                    "openai": {
+                        "protocol": "openai_chat",
+                        "base_url": f"{upstream.url}/v1",
+                        "api_key": "upstream-key-1",
+                    },
                     "anthropic": {"base_url": upstream.url, "api_key": "upstream-key-2"},
                     "gemini": {"base_url": upstream.url, "api_key": "upstream-key-3"},
                 },
