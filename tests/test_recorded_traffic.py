@@ -10,6 +10,7 @@ from anthropic.types import message_create_params
 from google.genai import types as gemini
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.responses import response_create_params
 from pydantic import BaseModel, TypeAdapter
 
 from asgi_llmgw import ir
@@ -50,7 +51,18 @@ REFUSED_REQUESTS: Final[dict[tuple[str, ir.Protocol], str]] = {
     ("openai_chat/async-chat-completion-multiple-choices", "anthropic_messages"): "n",
     ("openai_chat/chat-multiple-choices-streaming", "anthropic_messages"): "n",
     ("openai_compat/blocking-ministral-3b-roomy-plain-two", "anthropic_messages"): "n",
+    ("openai_chat/async-chat-completion-multiple-choices", "openai_responses"): "n",
+    ("openai_chat/chat-multiple-choices-streaming", "openai_responses"): "n",
+    ("openai_compat/blocking-ministral-3b-roomy-plain-two", "openai_responses"): "n",
     # sound in and out
+    ("openai_chat/chat-audio-models-gpt-audio-mini-can-understand-audio", "openai_responses"): "messages[0].content[1]",
+    ("openai_compat/chat-audio-models-mistral-voxtral-small-latest-can-understand-mp", "openai_responses"): (
+        "messages[0].content[1]"
+    ),
+    ("openai_chat/chat-text-to-audio", "openai_responses"): "modalities",
+    ("openai_chat/chat-citations-with-gpt-4o-mini-search-preview-returns-url-citat", "openai_responses"): (
+        "web_search_options"
+    ),
     ("openai_chat/chat-audio-models-gpt-audio-mini-can-understand-audio", "anthropic_messages"): (
         "messages[0].content[1]"
     ),
@@ -211,6 +223,7 @@ def test_every_recorded_request_can_be_sent_to_every_vendor_or_is_refused_for_a_
 
 
 _ANTHROPIC: Final = TypeAdapter[object](message_create_params.MessageCreateParamsBase)
+_RESPONSES: Final = TypeAdapter[object](response_create_params.ResponseCreateParamsBase)
 
 
 def accepted(target: ir.Protocol, body: JSONObject) -> None:
@@ -222,6 +235,8 @@ def accepted(target: ir.Protocol, body: JSONObject) -> None:
     match target:
         case "anthropic_messages":
             exhaust(_ANTHROPIC.validate_python(body))
+        case "openai_responses":
+            exhaust(_RESPONSES.validate_python(body))
         case "gemini_generate":
             gemini.GenerateContentConfig.model_validate(body.get("generationConfig") or {})
             for content in as_list(body["contents"]):
