@@ -35,7 +35,7 @@ from asgi_llmgw.ir import (
 )
 from asgi_llmgw.ir.events import ReasoningDelta, ToolInputDelta
 from asgi_llmgw.protocols import EncodedError, Profile, StreamContext, codec, new_id
-from asgi_llmgw.sse import ServerSentEvent, SSEDecoder, comment
+from asgi_llmgw.sse import SSEDecoder, comment
 from asgi_llmgw.tool_names import ToolNames
 
 _DEFAULT_PROFILE: Final = Profile()
@@ -258,14 +258,14 @@ class _Stream(StreamObserver):
         self._frames = SSEDecoder()
         self._decoder = codec(protocol).stream_decoder()
 
-    def _events(self, frames: Iterable[ServerSentEvent]) -> Iterable[StreamEvent | _Ping]:
-        """What the frames tell; nothing is read, and so nothing kept, once the stream is over."""
+    def _events(self, chunk: bytes | None) -> Iterable[StreamEvent | _Ping]:
+        """What a chunk tells, or the end of input; nothing is read, and so nothing kept, once the stream is over."""
         over = self.ended or self.fault is not None
         if over:
             return
         try:
-            for frame in frames:
-                if self.fault is not None:
+            for frame in self._frames.close() if chunk is None else self._frames.feed(chunk):
+                if self.ended or self.fault is not None:
                     return
                 if frame.event == "ping":
                     yield _PING
@@ -276,7 +276,7 @@ class _Stream(StreamObserver):
             yield from self._fault(error)
 
     def _last_events(self, error: UpstreamError | None) -> Iterable[StreamEvent | _Ping]:
-        yield from self._events(self._frames.close())
+        yield from self._events(None)
         if self.fault is None:
             for event in self._decoder.close():
                 if error is not None and isinstance(event, StreamFault):
@@ -338,7 +338,7 @@ class StreamTranslator(_Stream):
 
     def feed(self, chunk: bytes) -> bytes:
         """The client's bytes for this chunk of the upstream's; often empty. Never raises for what the upstream sent."""
-        return self._encode(self._events(self._frames.feed(chunk)))
+        return self._encode(self._events(chunk))
 
     def close(self, error: UpstreamError | None = None) -> bytes:
         """The client's last bytes, after the upstream's last.
@@ -382,7 +382,7 @@ class UsageTap(_Stream):
     def feed(self, chunk: bytes) -> None:
         """Look at a chunk that is on its way."""
         self._last = (self._last + chunk)[-4:] if len(chunk) < 4 else chunk[-4:]
-        for _ in self._events(self._frames.feed(chunk)):
+        for _ in self._events(chunk):
             pass
 
     def close(self, error: UpstreamError | None = None) -> None:

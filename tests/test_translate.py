@@ -116,6 +116,14 @@ def test_nothing_follows_a_fault() -> None:
     assert translator.fault is not None and translator.fault.failure == "overloaded"
 
 
+def test_nothing_follows_the_end_however_it_came() -> None:
+    """F151 F166: not even a sign of life, when a heartbeat comes in one piece with the end."""
+    stream = b"".join(messages_stream("Hi")) + frame({"type": "ping"}, "ping")
+    translator = StreamTranslator(source="anthropic_messages", target="openai_chat")
+    out = translator.feed(stream) + translator.feed(frame({"type": "ping"}, "ping")) + translator.close()
+    assert out.endswith(b"data: [DONE]\n\n")
+
+
 def test_the_reason_a_transport_broke_is_told() -> None:
     translator = StreamTranslator(source="anthropic_messages", target="openai_chat")
     begun = translator.feed(b"".join(messages_stream("Hel")[:4]))
