@@ -76,29 +76,55 @@ def with_state(part: _P, state: Opaque | None) -> _P:
 
 
 class FieldCarrier:
-    """For protocols whose encoders have a field for any vendor's state: it stays where it is, sealed."""
+    """For protocols whose encoders have a field for any vendor's state: it stays where it is, sealed.
 
-    __slots__ = ("_key", "_target")
+    A client may join texts, so the state of a text comes behind it and tells its length.
+    """
+
+    __slots__ = ("_key", "_target", "_texts")
 
     def __init__(self, target: ir.Protocol, key: bytes) -> None:
         self._target: ir.Protocol = target
         self._key = key
+        self._texts: dict[int, _Open] = {}
 
     def event(self, event: StreamEvent, /) -> Iterable[StreamEvent]:
         """One event of the stream."""
         match event:
+            case TextDelta():
+                text = self._texts.get(event.index)
+                if text is not None:
+                    text.length += len(event.text)
             case PartStart():
-                state = state_of(event.part)
-                if state is not None and state.protocol != self._target:
-                    return (PartStart(event.index, with_state(event.part, self._sealed(state)), event.choice),)
-            case PartEnd(opaque=Opaque() as state) if state.protocol != self._target:
-                return (PartEnd(event.index, self._sealed(state)),)
+                return (self._start(event),)
+            case PartEnd():
+                return (self._end(event),)
             case _:
                 pass
         return (event,)
 
-    def _sealed(self, state: Opaque) -> Opaque:
-        return msgspec.structs.replace(state, payload=seal(state, self._key))
+    def _start(self, event: PartStart) -> StreamEvent:
+        part, state = event.part, self._foreign(state_of(event.part))
+        if isinstance(part, TextPart):
+            self._texts[event.index] = _Open(event.index, event.choice, part, state)
+            kept = None
+        else:
+            kept = None if state is None else self._sealed(state, Envelope(state))
+        return event if state is None else PartStart(event.index, with_state(part, kept), event.choice)
+
+    def _end(self, event: PartEnd) -> StreamEvent:
+        text = self._texts.pop(event.index, None)
+        state = self._foreign(event.opaque) or (None if text is None else text.state)
+        if state is None:
+            return event
+        envelope = Envelope(state) if text is None else Envelope(state, *_place(text), text.length)
+        return PartEnd(event.index, self._sealed(state, envelope))
+
+    def _foreign(self, state: Opaque | None) -> Opaque | None:
+        return None if state is None or state.protocol == self._target else state
+
+    def _sealed(self, state: Opaque, envelope: Envelope) -> Opaque:
+        return msgspec.structs.replace(state, payload=seal(envelope, self._key))
 
 
 class _Open:

@@ -53,6 +53,10 @@ def _restore(message: Message, path: str, source: Protocol, key: bytes, lost: li
             lost.append(Diagnostic(f"{path}.content[{index}]", "dropped", "info", _UNKNOWN))
             if not isinstance(part, ReasoningPart) or part.text:
                 parts.append(with_state(part, None))
+        elif envelope.place in ("text", "empty"):
+            if not isinstance(part, ReasoningPart):
+                parts.append(with_state(part, None))
+            _sign_last(parts, envelope)
         elif envelope.place == "reasoning" or not isinstance(part, ReasoningPart):
             parts.append(with_state(part, envelope.opaque))
         elif envelope.place == "call":

@@ -2,13 +2,34 @@ from __future__ import annotations
 
 import base64
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asgi_llmgw.carriers import MARK, Envelope, open_envelope, seal, unseal
-from asgi_llmgw.ir import Opaque
-from tests.strategies import PROTOCOL, TEXT, build, maybe
+from asgi_llmgw.carried_answers import carrier, carry_response, state_of
+from asgi_llmgw.carried_requests import restore_state
+from asgi_llmgw.carriers import MARK, Envelope, Place, open_envelope, seal, unseal
+from asgi_llmgw.ir import (
+    Base64Source,
+    ChatRequest,
+    ChatResponse,
+    MediaPart,
+    Message,
+    Opaque,
+    Part,
+    Protocol,
+    ReasoningDelta,
+    ReasoningPart,
+    TextDelta,
+    TextPart,
+    ToolCallPart,
+    ToolInputDelta,
+    accumulate,
+    check_stream,
+    explode,
+)
+from tests.strategies import PROTOCOL, TEXT, build, maybe, responses, tellings
 
 KEY = b"k" * 32
 STATE = Opaque("anthropic_messages", "signature", "EqQBCgIYAhIM1gbc==")
@@ -70,3 +91,101 @@ def test_what_is_not_sealed_is_not_ours(text: str) -> None:
 def test_the_mark_means_the_same_in_both_alphabets() -> None:
     assert MARK.isalnum() and len(MARK) % 4 == 0
     assert seal(STATE, KEY).startswith(MARK) and standard(seal(STATE, KEY)).startswith(MARK)
+
+
+@given(st.data(), responses(), PROTOCOL)
+def test_a_stream_stays_a_stream(data: st.DataObject, answer: ChatResponse, target: Protocol) -> None:
+    told = carrier(target, KEY)
+    events = [out for event in data.draw(tellings(answer)) for out in told.event(event)]
+    carried = accumulate(check_stream(events))
+    assert [choice.finish for choice in carried.choices] == [choice.finish for choice in answer.choices]
+    if target in ("anthropic_messages", "openai_responses"):
+        states = [state_of(part) for choice in carried.choices for part in choice.parts]
+        assert {state.protocol for state in states if state is not None} <= {target}
+
+
+@given(responses(), PROTOCOL)
+def test_no_delta_is_held_back(answer: ChatResponse, target: Protocol) -> None:
+    told = carrier(target, KEY)
+    for event in explode(answer):
+        out = list(told.event(event))
+        if isinstance(event, (TextDelta, ReasoningDelta, ToolInputDelta)):
+            (same,) = out
+            assert msgspec.structs.replace(same, index=event.index) == event
+
+
+@given(responses(), PROTOCOL)
+def test_a_whole_answer_and_a_stream_carry_the_same(answer: ChatResponse, target: Protocol) -> None:
+    told = carrier(target, KEY)
+    streamed = accumulate(out for event in explode(answer) for out in told.event(event))
+    assert carry_response(answer, target, KEY) == streamed
+
+
+def request(*parts: Part) -> ChatRequest:
+    return ChatRequest("m", (Message("user", (TextPart("hi"),)), Message("assistant", parts)))
+
+
+def restored(source: Protocol, *parts: Part) -> tuple[Part, ...]:
+    return restore_state(request(*parts), source, KEY)[0].messages[1].parts
+
+
+def carried(place: Place, call_id: str = "", length: int = 0) -> ReasoningPart:
+    envelope = Envelope(THOUGHT, place, call_id, length)
+    return ReasoningPart("", Opaque("anthropic_messages", "redacted", seal(envelope, KEY)))
+
+
+THOUGHT = Opaque("gemini_generate", "thought_signature", "CiwBjz1rX==")
+FIRST, SECOND = ToolCallPart("call_1", "look", "{}"), ToolCallPart("call_2", "look", "{}")
+
+
+def test_state_finds_its_call_by_id() -> None:
+    signed = msgspec.structs.replace(SECOND, signature=THOUGHT)
+    assert restored("anthropic_messages", carried("call", "call_2"), FIRST, SECOND) == (FIRST, signed)
+
+
+def test_state_finds_the_next_call_where_ids_were_changed() -> None:
+    signed = msgspec.structs.replace(FIRST, signature=THOUGHT)
+    assert restored("anthropic_messages", carried("call", "other"), FIRST, SECOND) == (signed, SECOND)
+    assert restored("anthropic_messages", FIRST, carried("call", "other")) == (signed,)
+
+
+def test_a_joined_text_is_signed_where_it_was_signed() -> None:
+    """Google checks a signature at the very part it came with."""
+    parts = restored("openai_responses", TextPart("unsigned and signed"), carried("text", length=6))
+    assert parts == (TextPart("unsigned and "), TextPart("signed", signature=THOUGHT))
+
+
+@pytest.mark.parametrize("place", ["call", "text", "empty", "media"])
+def test_state_whose_place_is_gone_stands_on_an_empty_text(place: Place) -> None:
+    """R7."""
+    assert restored("anthropic_messages", carried(place)) == (TextPart("", signature=THOUGHT),)
+
+
+def test_a_picture_gets_its_signature_back() -> None:
+    picture = MediaPart("image", Base64Source("AAAA"), "image/png")
+    signed = msgspec.structs.replace(picture, signature=THOUGHT)
+    assert restored("openai_responses", picture, carried("media")) == (signed,)
+
+
+def test_state_of_the_clients_own_vendor_is_left_alone() -> None:
+    thought = ReasoningPart("hm", STATE)
+    assert restored("anthropic_messages", thought) == (thought,)
+
+
+def test_another_vendors_state_must_be_sealed() -> None:
+    """R3: a client cannot make up state for a vendor whose protocol it does not speak."""
+    forged = ReasoningPart("hm", THOUGHT)
+    changed, lost = restore_state(request(forged, FIRST), "anthropic_messages", KEY)
+    assert changed.messages[1].parts == (ReasoningPart("hm"), FIRST)
+    assert [item.path for item in lost] == ["messages[1].content[0]"]
+
+
+def test_clients_of_chat_completions_may_bring_state_by_convention() -> None:
+    thought = ReasoningPart("hm", STATE)
+    assert restored("openai_chat", thought) == (thought,)
+
+
+@pytest.mark.parametrize("source", ["anthropic_messages", "openai_chat"])
+def test_what_another_gateway_sealed_is_sent_to_nobody(source: Protocol) -> None:
+    foreign = Opaque("anthropic_messages", "signature", seal(THOUGHT, b"another key"))
+    assert restored(source, ReasoningPart("", foreign), FIRST) == (FIRST,)
