@@ -200,7 +200,8 @@ def test_however_an_answer_is_told_its_stream_says_the_same(
 def plain(response: ir.ChatResponse) -> ir.ChatResponse:
     """Without the vendor's own words for the same things. Text is one piece and first: not every wire has an order.
 
-    Of the usage the two sums: Responses must tell a number for each share of them, known or not.
+    Of the usage the two sums: Responses must tell a number for each share of them, known or not. Without the time,
+    which Messages does not tell.
     """
     usage = response.usage and ir.Usage(response.usage.input_tokens, response.usage.output_tokens)
     choices = []
@@ -209,7 +210,7 @@ def plain(response: ir.ChatResponse) -> ir.ChatResponse:
         rest = [part for part in choice.parts if not isinstance(part, ir.TextPart)]
         parts = (ir.TextPart(text), *rest)
         choices.append(msgspec.structs.replace(choice, parts=parts, finish=ir.FinishReason(choice.finish.kind)))
-    return msgspec.structs.replace(response, choices=tuple(choices), usage=usage)
+    return msgspec.structs.replace(response, choices=tuple(choices), usage=usage, created=None)
 
 
 @EVERY_SERVED
