@@ -73,6 +73,16 @@ class MessageItem:
         self._logprobs += tokens
         yield {"type": "response.output_text.delta", **event, "logprobs": tokens}
 
+    def more(self, text: str) -> None:
+        """More of an open text, told by the caller."""
+        self._text.append(text)
+        self.length += len(text)
+
+    @property
+    def content_index(self) -> int:
+        """The place of the open part."""
+        return len(self._content)
+
     def cite(self, part: CitationPart, offset: int) -> Iterator[Event]:
         """A source for the open text, in a message that begins at `offset` of the whole answer."""
         length = sum(map(len, self._text))

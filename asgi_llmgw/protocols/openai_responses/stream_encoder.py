@@ -7,7 +7,7 @@ only then is it known whether it was cut; so the words of an answer make one mes
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import assert_never
+from typing import Final, assert_never
 
 from asgi_llmgw.errors import GatewayError, InvalidUpstreamResponse, UpstreamError
 from asgi_llmgw.ir import (
@@ -50,15 +50,21 @@ from .tools import namespaces
 from .usage import encode_usage
 from .wire import NAME, PHASES, finish_out
 
+_DELTA: Final = "response.output_text.delta"
+
 
 class ResponseTeller:
-    """Makes the bodies of the events, and with them the response object, in `response`."""
+    """Makes the bodies of the events, and with them the response object, in `response`.
+
+    `flowing` is the part, and its item, of which nothing but more text is expected.
+    """
 
     def __init__(self, context: StreamContext) -> None:
         self._context = context
         self.diagnostics = Diagnostics()
         self.response: JSONObject = {}
         self.ended = False
+        self.flowing: tuple[int, MessageItem] | None = None
         self._namespaces = namespaces(context.request)
         self._sequencer = Sequencer()
         self._choice: int | None = None
@@ -71,6 +77,11 @@ class ResponseTeller:
         self._refused = False
         self._finish = FinishReason("other")
         self._usage: Usage | None = None
+
+    @property
+    def place(self) -> int:
+        """The place of the open item in the output."""
+        return len(self._output)
 
     def feed(self, event: StreamEvent) -> Iterator[Event]:
         """What one event makes known."""
@@ -180,6 +191,8 @@ class ResponseTeller:
     def _text(self, event: TextDelta) -> Iterator[Event]:
         if event.text or event.logprobs:
             yield from self._words(event.text, event)
+            if self.flowing is None and isinstance(self._part, TextPart) and isinstance(self._item, MessageItem):
+                self.flowing = event.index, self._item
 
     def _words(self, text: str, event: TextDelta | None) -> Iterator[Event]:
         part = self._part
@@ -244,6 +257,7 @@ class ResponseTeller:
 
     def _end_part(self, opaque: Opaque | None) -> Iterator[Event]:
         part, item = self._part, self._item
+        self.flowing = None
         match part:
             case ReasoningPart():
                 proof = opaque or part.opaque
@@ -294,6 +308,7 @@ class ResponseTeller:
     def fail(self, error: GatewayError) -> Iterator[Event]:
         """The answer broke. A call that is not complete is not told again, or a client might run it."""
         self.ended = True
+        self.flowing = None
         if not self.response:
             self.response = response_object(ResponseStart(), self._context)
         if isinstance(self._item, (MessageItem, ReasoningItem)):
@@ -310,11 +325,13 @@ class ResponseTeller:
 class ResponsesStreamEncoder:
     """Events of one stream in, frames for the client out."""
 
-    __slots__ = ("_number", "_teller")
+    __slots__ = ("_flowing", "_number", "_opening", "_teller")
 
     def __init__(self, context: StreamContext) -> None:
         self._teller = ResponseTeller(context)
         self._number = 0
+        self._flowing: tuple[int, MessageItem] | None = None
+        self._opening = b""
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
@@ -323,13 +340,39 @@ class ResponsesStreamEncoder:
 
     def feed(self, event: StreamEvent, /) -> Iterable[ServerSentEvent]:
         """The frames one event makes."""
-        return self._frames(self._teller.feed(event))
+        if isinstance(event, TextDelta) and event.text and event.logprobs is None and self._flowing is not None:
+            index, item = self._flowing
+            if event.index == index:
+                item.more(event.text)
+                return (self._delta(event.text),)
+        frames = self._frames(self._teller.feed(event))
+        if self._flowing is not self._teller.flowing:
+            self._flow()
+        return frames
 
     def close(self) -> Iterable[ServerSentEvent]:
         """End of events: a stream that was not ended was cut, and is not made to look whole."""
         if self._teller.ended:
             return []
         return self._frames(self._teller.fail(InvalidUpstreamResponse("the upstream ended its stream early")))
+
+    def _flow(self) -> None:
+        """Prepare what all deltas of a text have in common."""
+        self._flowing = self._teller.flowing
+        if self._flowing is not None:
+            _, item = self._flowing
+            common: JSONObject = {
+                "item_id": item.id,
+                "output_index": self._teller.place,
+                "content_index": item.content_index,
+            }
+            self._opening = b',"type":"%b",%b,"delta":' % (_DELTA.encode(), dumps(common)[1:-1])
+
+    def _delta(self, text: str) -> ServerSentEvent:
+        number, self._number = self._number, self._number + 1
+        return ServerSentEvent(
+            b'{"sequence_number":%d%b%b,"logprobs":[]}' % (number, self._opening, dumps(text)), _DELTA
+        )
 
     def _frames(self, events: Iterable[Event]) -> list[ServerSentEvent]:
         frames: list[ServerSentEvent] = []
