@@ -160,7 +160,8 @@ class InputDecoder:
         """Behind the turn that asked, and behind the results that are there already."""
         if turn is None:
             return len(self._turns)
-        place = next(index for index, (_, parts) in enumerate(self._turns) if parts is turn) + 1
+        # from behind: the turn is one of the last, and histories are long
+        place = next(index for index in reversed(range(len(self._turns))) if self._turns[index][1] is turn) + 1
         while place < len(self._turns) and self._turns[place][0] == "tool":
             place += 1
         return place
