@@ -25,9 +25,12 @@ from asgi_llmgw.components.proxy import ProxyApp
 from asgi_llmgw.components.router import RouterMiddleware
 from asgi_llmgw.components.translator import TranslatorMiddleware
 from asgi_llmgw.config import Config, load_config
+from asgi_llmgw.config.models import ReasoningSettings
 from asgi_llmgw.exchange import Operation, Principal
 from asgi_llmgw.providers.base import Provider
 from asgi_llmgw.routing.routes import RouteTable
+from asgi_llmgw.store.base import SideTable
+from asgi_llmgw.store.memory import MemorySideTable
 from asgi_llmgw.upstream.aiohttp import AiohttpUpstream
 from asgi_llmgw.upstream.base import Upstream
 from asgi_llmgw.upstream.demo import DemoUpstream
@@ -209,17 +212,27 @@ def _auth(config: Config, app: ASGIApp, *, verify: Verify | None, trust_scope_us
 def _chat(
     config: Config, providers: Mapping[str, Provider], table: RouteTable, transports: Mapping[str, Upstream]
 ) -> ASGIApp:
-    max_body = config.server.max_body_bytes
+    max_body, reasoning = config.server.max_body_bytes, config.reasoning
+    key, table_of_turns = reasoning.sealing_key, _side_table(reasoning)
     apps: dict[str, ASGIApp] = {
         name: TranslatorMiddleware(
-            ProxyApp(provider, upstream=transports[name], max_body=2 * max_body),
+            ProxyApp(provider, upstream=transports[name], max_body=2 * max_body, carriers_key=key),
             over=provider.protocols,
             profile_for=provider.profile_for,
             max_body=max_body,
+            carriers_key=key,
+            side_table=table_of_turns,
+            side_table_ttl=reasoning.side_table_ttl_seconds,
         )
         for name, provider in providers.items()
     }
     return RouterMiddleware(DispatchApp(providers=apps, max_body=max_body), table=table, max_body=max_body)
+
+
+def _side_table(reasoning: ReasoningSettings) -> SideTable | None:
+    if not reasoning.side_table:
+        return None
+    return MemorySideTable(max_entries=reasoning.side_table_entries, max_bytes=reasoning.side_table_bytes)
 
 
 def _transports(

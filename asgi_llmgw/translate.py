@@ -37,6 +37,7 @@ from asgi_llmgw.ir.events import ReasoningDelta, ToolInputDelta
 from asgi_llmgw.protocols import EncodedError, Profile, StreamContext, codec, new_id
 from asgi_llmgw.sse import SSEDecoder, comment
 from asgi_llmgw.tool_names import ToolNames
+from asgi_llmgw.turns import TurnRecorder
 
 _DEFAULT_PROFILE: Final = Profile()
 
@@ -305,9 +306,10 @@ class StreamTranslator(_Stream):
         context: all of what the encoder may know, instead of `model` and `include_usage`.
         tool_names: of the request's translation, so that renamed tools come back under their own names.
         carriers_key: seals the reasoning state that the client shall carry for another vendor.
+        recorder: takes note of that state, for clients that will not carry it.
     """
 
-    __slots__ = ("_begun", "_carrier", "_encoder", "_keep_alive", "_names", "_newline")
+    __slots__ = ("_begun", "_carrier", "_encoder", "_keep_alive", "_names", "_newline", "_recorder")
 
     def __init__(
         self,
@@ -319,8 +321,10 @@ class StreamTranslator(_Stream):
         context: StreamContext | None = None,
         tool_names: ToolNames | None = None,
         carriers_key: bytes | None = None,
+        recorder: TurnRecorder | None = None,
     ) -> None:
         super().__init__(source)
+        self._recorder = recorder
         self._names = tool_names
         self._carrier: Carrier | None = None
         if carriers_key is not None and source != target:
@@ -358,6 +362,8 @@ class StreamTranslator(_Stream):
                 if out or self._begun:
                     out.append(self._keep_alive)
                 continue
+            if self._recorder is not None:
+                self._recorder.observe(event)
             for told in (event,) if names is None else names.event(event):
                 for carried in (told,) if carrier is None else carrier.event(told):
                     out += [frame.encode(newline) for frame in feed(carried)]

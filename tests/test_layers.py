@@ -28,7 +28,7 @@ FLOORS = (
     ("protocols",),
     ("carriers", "tool_names"),
     ("carried_answers", "carried_bodies"),
-    ("carried_requests",),
+    ("carried_requests", "turns"),
     ("translate",),
     ("asgi", "exchange", "logs", "passthrough", "providers", "pricing", "store", "tokens", "upstream"),
     ("render", "routing"),
@@ -37,6 +37,7 @@ FLOORS = (
     ("config",),
     ("app", "testing"),
     ("serve",),
+    ("conformance",),
     ("cli",),
     ("__main__", ""),
 )

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, cast
 
+import msgspec
+
 from asgi_llmgw._types import ASGIApp, Headers, Message, Receive, Scope, Send
 from asgi_llmgw.asgi import (
     MAX_BODY,
@@ -22,13 +24,23 @@ from asgi_llmgw.asgi import (
 from asgi_llmgw.carriers import PROCESS_KEY
 from asgi_llmgw.errors import ConfigError, GatewayError, InvalidRequest, InvalidUpstreamResponse, UpstreamError
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange, OnLoss
-from asgi_llmgw.ir import Diagnostic, Protocol
+from asgi_llmgw.ir import ChatRequest, Diagnostic, Protocol
 from asgi_llmgw.protocols import Profile, StreamContext, codec
 from asgi_llmgw.render import send_error
+from asgi_llmgw.store.base import SideTable
 from asgi_llmgw.tool_names import ToolNames
-from asgi_llmgw.translate import StreamTranslator, Translated, read_request, translate_response, write_request
+from asgi_llmgw.translate import (
+    ReadRequest,
+    StreamTranslator,
+    Translated,
+    read_request,
+    translate_response,
+    write_request,
+)
+from asgi_llmgw.turns import Turn, TurnRecorder, missing_turns, pack_turn, turn_of, unpack_turn, with_turns
 
 _log: Final = logging.getLogger("asgi_llmgw.translator")
+SIDE_TABLE_TTL: Final = 3600.0
 _MAX_WHOLE: Final = 64 * 1024 * 1024
 _PLAIN: Final = Profile()
 
@@ -53,6 +65,8 @@ class TranslatorMiddleware:
         max_body: the largest request, in bytes.
         carriers_key: seals the reasoning state that clients carry for other vendors; processes that serve the same
             clients share it.
+        side_table: remembers that state for clients of Chat Completions, many of which do not carry it.
+        side_table_ttl: for so many seconds.
         clock: seconds, monotonic.
     """
 
@@ -66,6 +80,8 @@ class TranslatorMiddleware:
         on_loss: OnLoss | None = None,
         max_body: int = MAX_BODY,
         carriers_key: bytes = PROCESS_KEY,
+        side_table: SideTable | None = None,
+        side_table_ttl: float = SIDE_TABLE_TTL,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._over: tuple[Protocol, ...] = (over,) if isinstance(over, str) else tuple(over)
@@ -79,6 +95,8 @@ class TranslatorMiddleware:
         self._on_loss: OnLoss | None = on_loss
         self._max_body = max_body
         self._carriers_key = carriers_key
+        self._side_table = side_table
+        self._side_table_ttl = side_table_ttl
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,7 +115,13 @@ class TranslatorMiddleware:
         answer = _Answer(exchange, send, serve=serve, over=over, carriers_key=self._carriers_key, clock=self._clock)
         try:
             body = await read_body(receive, headers=exchange.headers, limit=self._max_body)
-            translated = self._request(exchange, path_with_query(scope), body, serve=serve, over=over)
+            path = path_with_query(scope)
+            read = read_request(body, source=serve, path=path, carriers_key=self._carriers_key)
+            memory = self._memory(exchange) if serve == "openai_chat" else None
+            if memory is not None:
+                answer.memory = memory
+                read = msgspec.structs.replace(read, request=await memory.complete(read.request))
+            translated = self._request(exchange, read, serve=serve, over=over)
         except ClientDisconnected:
             exchange.outcome = "client_disconnected"
             await send_gone(send)
@@ -110,10 +134,15 @@ class TranslatorMiddleware:
         await self._app(_inner_scope(scope, translated), replay(translated.body, receive), answer)
         await answer.finish()
 
-    def _request(self, exchange: Exchange, path: str, body: bytes, *, serve: Protocol, over: Protocol) -> Translated:
+    def _memory(self, exchange: Exchange) -> _Memory | None:
+        if self._side_table is None:
+            return None
+        owner = exchange.principal.name if exchange.principal is not None else ""
+        return _Memory(self._side_table, owner, self._side_table_ttl)
+
+    def _request(self, exchange: Exchange, read: ReadRequest, *, serve: Protocol, over: Protocol) -> Translated:
         model = exchange.upstream_model
-        profile = self._profile_for(model or codec(serve).peek(path, body).model)
-        read = read_request(body, source=serve, path=path, carriers_key=self._carriers_key)
+        profile = self._profile_for(model or read.request.model)
         translated = write_request(read, target=over, model=model, profile=profile)
         exchange.diagnostics = translated.diagnostics
         for item in translated.diagnostics:
@@ -152,6 +181,30 @@ def _inner_scope(scope: Scope, translated: Translated) -> Scope:
     }
 
 
+class _Memory:
+    """What is remembered of one client's turns."""
+
+    def __init__(self, table: SideTable, owner: str, ttl: float) -> None:
+        self._table = table
+        self._owner = owner
+        self._ttl = ttl
+
+    async def complete(self, request: ChatRequest) -> ChatRequest:
+        """The request with the state that the client did not send back."""
+        turns: dict[str, Turn] = {}
+        for name in missing_turns(request):
+            found = await self._table.get(self._owner, name)
+            turn = None if found is None else unpack_turn(found)
+            if turn is not None:
+                turns[name] = turn
+        return with_turns(request, turns)
+
+    async def keep(self, turn: Turn | None) -> None:
+        """Remember the turn, if there is something to remember."""
+        if turn is not None:
+            await self._table.put(self._owner, turn.name, pack_turn(turn), ttl=self._ttl)
+
+
 class _Answer:
     """The inner app's `send`: takes its answer and gives the client's."""
 
@@ -178,6 +231,8 @@ class _Answer:
         self._done = False
         self.context = StreamContext()
         self.tool_names: ToolNames | None = None
+        self.memory: _Memory | None = None
+        self._recorder: TurnRecorder | None = None
 
     async def __call__(self, message: Message) -> None:
         if self._done:
@@ -186,12 +241,14 @@ class _Answer:
             self._start = message
             kind = _content_type(message)
             if message["status"] == 200 and kind.startswith(b"text/event-stream"):
+                self._recorder = TurnRecorder() if self.memory is not None else None
                 self._stream = StreamTranslator(
                     source=self._over,
                     target=self._serve,
                     context=self.context,
                     tool_names=self.tool_names,
                     carriers_key=self._carriers_key,
+                    recorder=self._recorder,
                 )
         elif message["type"] == "http.response.body":
             chunk = cast(bytes, message.get("body", b""))
@@ -215,6 +272,10 @@ class _Answer:
                     self._exchange.forgive()
         finally:
             self._settle(stream)
+        if stream.ended and self.memory is not None and self._recorder is not None:
+            # before the client hears of the end, and may come back
+            await self.memory.keep(self._recorder.turn())
+            self._recorder = None
         if stream.fault is not None:
             self._exchange.fail(stream.fault)
             if not self._started:
@@ -265,6 +326,8 @@ class _Answer:
         exchange.first_token = self._clock()
         exchange.diagnostics = (*exchange.diagnostics, *translated.diagnostics)
         if translated.answer is not None:
+            if self.memory is not None:
+                await self.memory.keep(turn_of(translated.answer))
             exchange.usage = translated.answer.usage
             if translated.answer.choices:
                 exchange.finish_reason = translated.answer.choices[0].finish.kind

@@ -19,6 +19,7 @@ from asgi_llmgw.config.models import (
     ModelSettings,
     ProfileSettings,
     ProviderSettings,
+    ReasoningSettings,
     RoutingSettings,
     ServerSettings,
     StoreSettings,
@@ -132,6 +133,7 @@ class _Reader:
         server = self._section("server", ServerSettings)
         routing = self._section("routing", RoutingSettings)
         store = self._section("store", StoreSettings)
+        reasoning = self._section("reasoning", ReasoningSettings)
         metrics = self._section("metrics", MetricsSettings)
         keys = self._keys()
         providers = self._named("providers", ProviderSettings)
@@ -150,6 +152,7 @@ class _Reader:
             server=server,
             routing=routing,
             store=store,
+            reasoning=reasoning,
             metrics=metrics,
             keys=tuple(keys.values()),
             providers=providers,

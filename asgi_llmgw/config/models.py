@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import date
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from asgi_llmgw.asgi import MAX_BODY
+from asgi_llmgw.carriers import PROCESS_KEY
 from asgi_llmgw.components.auth import hash_key
+from asgi_llmgw.components.translator import SIDE_TABLE_TTL
 from asgi_llmgw.config.fields import (
     ONE_OR_MORE,
     SETTINGS,
@@ -212,6 +215,32 @@ class StoreSettings(BaseModel):
         if value != "memory://":
             raise ValueError('only "memory://" is available in this version (redis:// is not)')
         return value
+
+
+class ReasoningSettings(BaseModel):
+    """`[reasoning]`: how the reasoning state of one vendor travels with the clients of another's protocol."""
+
+    model_config = SETTINGS
+
+    carriers_key: SecretKey | None = None
+    side_table: bool = True
+    side_table_entries: int = Field(default=10_000, ge=1)
+    side_table_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
+    side_table_ttl_seconds: Seconds = SIDE_TABLE_TTL
+
+    @field_validator("carriers_key")
+    @classmethod
+    def _long_enough(cls, value: SecretKey | None) -> SecretKey | None:
+        if value is not None and len(value.reveal()) < 16:
+            raise ValueError("must have at least 16 characters: make one with `openssl rand -hex 32`")
+        return value
+
+    @property
+    def sealing_key(self) -> bytes:
+        """The key that seals state: the configured one, or this process's own."""
+        if self.carriers_key is None:
+            return PROCESS_KEY
+        return hashlib.sha256(b"asgi_llmgw carriers\0" + self.carriers_key.reveal().encode()).digest()
 
 
 class MetricsSettings(BaseModel):

@@ -19,6 +19,7 @@ from asgi_llmgw.config.models import (
     ModelSettings,
     ProfileSettings,
     ProviderSettings,
+    ReasoningSettings,
     RoutingSettings,
     ServerSettings,
     StoreSettings,
@@ -32,6 +33,7 @@ PLAIN: Final[Mapping[str, type[BaseModel]]] = {
     "server": ServerSettings,
     "routing": RoutingSettings,
     "store": StoreSettings,
+    "reasoning": ReasoningSettings,
     "metrics": MetricsSettings,
 }
 """The sections that are one table."""

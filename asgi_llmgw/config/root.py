@@ -15,6 +15,7 @@ from asgi_llmgw.config.models import (
     MetricsSettings,
     ModelSettings,
     ProviderSettings,
+    ReasoningSettings,
     RoutingSettings,
     ServerSettings,
     StoreSettings,
@@ -38,6 +39,7 @@ class Config(BaseModel):
     server: ServerSettings = ServerSettings()
     routing: RoutingSettings = RoutingSettings()
     store: StoreSettings = StoreSettings()
+    reasoning: ReasoningSettings = ReasoningSettings()
     metrics: MetricsSettings = MetricsSettings()
     keys: tuple[KeySettings, ...] = ()
     providers: dict[str, ProviderSettings] = Field(default_factory=lambda: {DEMO: ProviderSettings()})
