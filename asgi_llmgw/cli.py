@@ -1,4 +1,4 @@
-"""The command line: `asgi-llmgw serve | check | translate | hash-key`."""
+"""The command line: `asgi-llmgw serve | check | translate | conformance | hash-key`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from asgi_llmgw.config import Config, load_config
 from asgi_llmgw.config.load import CONFIG_VARIABLE
 from asgi_llmgw.errors import ConfigError, GatewayError
 from asgi_llmgw.ir import Diagnostic
+from asgi_llmgw.json import dumps
 from asgi_llmgw.protocols import PROTOCOLS
 from asgi_llmgw.routing.routes import Route
 from asgi_llmgw.serve import serve
@@ -34,6 +35,8 @@ examples:
   asgi-llmgw hash-key --generate                    a new key for a client, and what to write for it
   asgi-llmgw translate --from openai_chat --to anthropic_messages < request.json
   curl -sN https://… | asgi-llmgw translate --from anthropic_messages --to openai_chat --stream
+  asgi-llmgw conformance                            does this gateway tell its clients the truth?
+  asgi-llmgw conformance --base-url http://127.0.0.1:4000 --api-key KEY     does another one?
 """
 
 
@@ -48,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return _check(arguments)
             case "translate":
                 return _translate(arguments)
+            case "conformance":
+                return _conformance(arguments)
             case _:
                 return _hash_key(arguments)
     except GatewayError as error:
@@ -71,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="say whether a configuration can be used, and what it means")
     check.add_argument("--config", metavar="FILE", help=f"a TOML file (default: ${CONFIG_VARIABLE}, or none)")
     _add_translate(commands.add_parser("translate", help="turn a request or an answer into another protocol's"))
+    _add_conformance(commands.add_parser("conformance", help="check what a gateway makes of what vendors send"))
     hashing = commands.add_parser("hash-key", help="make the hash of a client's key, read from standard input")
     hashing.add_argument("--generate", action="store_true", help="make a new key and print it too")
     return parser
@@ -98,6 +104,28 @@ def _add_translate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stream", action="store_true", help="a vendor's answer as an event stream, while it comes")
     parser.add_argument("--model", help="the model name to write")
     parser.add_argument("--path", default="", help="the request's URL path, where it holds the model (Gemini)")
+
+
+def _add_conformance(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Plays the vendors behind a gateway, byte by byte, and reads as a client what the gateway makes of it. The "
+        "gateway needs a model for each protocol, whose vendor is this command; --print-config shows how. Without "
+        "--base-url this gateway is started and checked."
+    )
+    parser.add_argument("--base-url", default="", metavar="URL", help="the gateway to check, without a version")
+    parser.add_argument("--api-key", default="none", metavar="KEY", help="what the gateway takes for a client's key")
+    parser.add_argument("--listen", metavar="HOST:PORT", help="where the vendor listens (default: 127.0.0.1:9100)")
+    parser.add_argument("--client", action="append", choices=PROTOCOLS, help="clients of these protocols alone")
+    parser.add_argument("--upstream", action="append", choices=PROTOCOLS, help="vendors of these protocols alone")
+    parser.add_argument("--case", action="append", default=[], metavar="NAME", help="these cases alone")
+    parser.add_argument(
+        "--model-prefix",
+        metavar="TEMPLATE",
+        help="the models' names; {protocol} stands for the vendor's (default: conformance-{protocol})",
+    )
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="print the results as one JSON object")
+    output.add_argument("--print-config", action="store_true", help="print a configuration of this gateway, and end")
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -178,6 +206,39 @@ def _translate_stream(arguments: argparse.Namespace) -> int:
     _write(stream.close())
     _tell(stream.diagnostics)
     return OK if stream.fault is None else _fail(stream.fault.message, FAILED)
+
+
+def _conformance(arguments: argparse.Namespace) -> int:
+    # what a checker needs is not loaded for the other commands
+    import asyncio
+
+    from asgi_llmgw.conformance.command import LISTEN, cases_named, check_gateway, config_text
+    from asgi_llmgw.conformance.run import MODELS, Selection
+    from asgi_llmgw.conformance.table import failed, summary, table
+
+    models = arguments.model_prefix or MODELS
+    # our own gateway is told where the vendor is, so that any free port will do
+    listen = arguments.listen or (LISTEN if arguments.base_url or arguments.print_config else "127.0.0.1:0")
+    if arguments.print_config:
+        print(config_text(f"http://{listen}", models=models), end="")
+        return OK
+    try:
+        selection = Selection(
+            base_url=arguments.base_url,
+            api_key=arguments.api_key,
+            models=models,
+            clients=arguments.client or PROTOCOLS,
+            upstreams=arguments.upstream or PROTOCOLS,
+            cases=cases_named(arguments.case),
+        )
+        results = asyncio.run(check_gateway(selection, listen=listen))
+    except ConfigError as error:
+        return _fail(error.message, UNUSABLE)
+    if arguments.json:
+        _write(dumps(summary(results)) + b"\n")
+    else:
+        print(table(results), end="")
+    return FAILED if failed(results) else OK
 
 
 def _hash_key(arguments: argparse.Namespace) -> int:

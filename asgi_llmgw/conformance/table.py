@@ -1,0 +1,69 @@
+"""The results as people read them: a table of cases and pairs, then a line for each failure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from asgi_llmgw.conformance.run import Result
+from asgi_llmgw.ir import Protocol
+from asgi_llmgw.json import JSONObject, JSONValue
+
+_SHORT: Final[dict[Protocol, str]] = {
+    "openai_chat": "c",
+    "openai_responses": "r",
+    "anthropic_messages": "a",
+    "gemini_generate": "g",
+}
+_CELL: Final = {"pass": "ok", "fail": "FAIL", "skip": "skip"}
+_LEGEND: Final = (
+    "client>upstream: c openai_chat, r openai_responses, a anthropic_messages, g gemini_generate;"
+    " - the upstream's protocol has no such case"
+)
+
+
+def table(results: Sequence[Result]) -> str:
+    """The whole report."""
+    pairs = list(dict.fromkeys((result.client, result.upstream) for result in results))
+    labels = list(dict.fromkeys(result.case.label for result in results))
+    cells = {(result.case.label, result.client, result.upstream): _CELL[result.outcome] for result in results}
+    width = max(map(len, labels), default=4)
+    lines = [_LEGEND, "", _row("case", width, [f"{_SHORT[client]}>{_SHORT[upstream]}" for client, upstream in pairs])]
+    lines += [_row(label, width, [cells.get((label, *pair), "-") for pair in pairs]) for label in labels]
+    return "\n".join([*lines, "", *_details(results), _sum(results)]) + "\n"
+
+
+def summary(results: Sequence[Result]) -> JSONObject:
+    """The whole report for programs."""
+    counts = Counter(result.outcome for result in results)
+    rows: list[JSONValue] = [result.as_json() for result in results]
+    return {"passed": counts["pass"], "failed": counts["fail"], "skipped": counts["skip"], "results": rows}
+
+
+def failed(results: Sequence[Result]) -> bool:
+    """Whether something is wrong; a gateway of which nothing could be checked has not passed."""
+    counts = Counter(result.outcome for result in results)
+    return counts["fail"] > 0 or counts["pass"] == 0
+
+
+def _row(label: str, width: int, cells: list[str]) -> str:
+    return f"{label:<{width}}  {' '.join(f'{cell:<4}' for cell in cells)}".rstrip()
+
+
+def _details(results: Sequence[Result]) -> Iterator[str]:
+    shown = set()
+    for result in results:
+        pair = f"{result.client} over {result.upstream}"
+        if result.outcome == "fail":
+            ids = f" [{result.case.ids}]" if result.case.ids else ""
+            yield f"FAIL {pair}: {result.case.label}{ids}, {result.case.about}"
+            yield from (f"     {detail}" for detail in result.details)
+        elif result.outcome == "skip" and (pair, result.details) not in shown:
+            shown.add((pair, result.details))
+            yield f"skip {pair}: {'; '.join(result.details)}"
+
+
+def _sum(results: Sequence[Result]) -> str:
+    counts = Counter(result.outcome for result in results)
+    return f"{counts['pass']} passed, {counts['fail']} failed, {counts['skip']} skipped"
