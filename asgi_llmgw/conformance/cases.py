@@ -101,11 +101,14 @@ _OWN_TROUBLE: Final = (401, 403, 500, 502, 503)
 _STREAMS: Final = (
     Case("text", "", "an ordinary answer", _HELLO),
     Case("usage", "U1 U4 U5", "tokens, those of the cache included, told once and not added up", _USED, script="text"),
+    Case("usage-late", "U6", "the tokens of the prompt are told at the end alone", _USED),
     Case("parallel-tools", "P0 S4 S5", "text, then two calls, one after the other", _LOOK, prompt="tools"),
     Case("interleaved-tools", "P1", "the arguments of two calls in turns", _BOTH, prompt="tools"),
     Case("reused-index", "P2 S3", "a second call at the index of the first", _BOTH, prompt="tools", odd=True),
     Case("tools-finish-stop", "P3 T1 T2", "calls, but the finish says stop", _BOTH, prompt="tools", odd=True),
     Case("two-calls-in-one-chunk", "S2 S14", "two calls begin in one chunk", _BOTH, prompt="tools"),
+    Case("finish-on-every-chunk", "T3", "each call comes with a finish", _BOTH, prompt="tools", odd=True),
+    Case("arguments-at-once", "S12", "arguments without deltas, at the end of each call", _BOTH, prompt="tools"),
     Case(
         "empty-deltas",
         "S8",
@@ -117,6 +120,9 @@ _STREAMS: Final = (
     Case("cut", "T9", "the connection breaks off", Fails("Hello, wor")),
     Case("cut-in-tool", "T9", "the connection breaks off inside a call's arguments", Fails(), prompt="tools"),
     Case("done-without-finish", "T8", "[DONE], but no finish before it", _HELLO, odd=True),
+    Case("finish-without-done", "F148", "a finish, but no [DONE] after it", _HELLO, odd=True),
+    Case("empty-finish", "T4", "a finish of no letters before the real one", _HELLO, odd=True),
+    Case("after-the-end", "T10", "more text after [DONE]", _HELLO, odd=True),
     Case("length", "T6", "the limit is reached", Succeeds("Hello", finish="length")),
     Case(
         "length-in-tool",

@@ -27,7 +27,7 @@ MODELS: Final = "conformance-{protocol}"
 """What the models are called where nobody says otherwise."""
 
 _AT_ONCE: Final = 4
-_SECONDS: Final = 20.0
+_SECONDS: Final = 30.0
 _NOT_SERVED: Final = (404, 405, 501)
 
 
@@ -157,5 +157,7 @@ async def _ask(
             answer = read(client, bytes(received), status=response.status, stream=case.stream, aborted=aborted)
             answer.retry_after = response.headers.get("retry-after")
             return answer
-    except (aiohttp.ClientError, TimeoutError) as error:
+    except TimeoutError:
+        return Answer(status=0, aborted=True, problems=[f"no answer within {_SECONDS:.0f} seconds"])
+    except aiohttp.ClientError as error:
         return Answer(status=0, aborted=True, problems=[f"the gateway cannot be asked: {type(error).__name__}"])

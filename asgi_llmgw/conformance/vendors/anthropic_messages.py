@@ -62,6 +62,15 @@ _PING: Final = named_events('{"type":"ping"}')
 
 STREAMS: Final[dict[str, Script]] = {
     "text": stream(*_ended(*_text(0, "Hello", ", world."))),
+    "usage-late": stream(
+        *(
+            piece.replace(b'"input_tokens":12', b'"input_tokens":0').replace(
+                b'"cache_read_input_tokens":8', b'"cache_read_input_tokens":0'
+            )
+            for piece in _START
+        ),
+        *_ended(*_text(0, "Hello", ", world."))[len(_START) :],
+    ),
     "parallel-tools": stream(
         *_ended(
             *_text(0, "Let me look."),

@@ -43,6 +43,7 @@ STREAMS: Final[dict[str, Script]] = {
     "parallel-tools": stream(_part(_text("Let me look.")), _part(_WEATHER), _part(_CLOCK), _part(_text(""), "STOP")),
     "tools-finish-stop": stream(*_ended(_part(_WEATHER), _part(_CLOCK))),
     "two-calls-in-one-chunk": stream(_part(f"{_WEATHER},{_CLOCK}", "STOP")),
+    "finish-on-every-chunk": stream(_part(_WEATHER, "STOP"), _part(_CLOCK, "STOP")),
     "cut": cut(_part(_text("Hello")), _part(_text(", wor"))),
     "ends-early": stream(_part(_text("Hello")), _part(_text(", wor"))),
     "length": stream(*_ended(_part(_text("Hello")), reason="MAX_TOKENS")),

@@ -88,6 +88,14 @@ STREAMS: Final[dict[str, Script]] = {
     "cut-in-tool": cut(_ROLE, _call(0, "call_a", "weather"), _CITY[0]),
     "ends-early": stream(_ROLE, _text("Hello"), _text(", wor")),
     "done-without-finish": stream(_ROLE, _text("Hello"), _text(", world."), _DONE),
+    "finish-without-done": stream(_ROLE, _text("Hello"), _text(", world."), _finish("stop"), _USED),
+    "empty-finish": stream(
+        *_ended(
+            _text("Hello"),
+            *events(f'{_HEAD}"choices":[{{"index":0,"delta":{{"content":", world."}},"finish_reason":""}}]}}'),
+        )
+    ),
+    "after-the-end": stream(*_ended(_text("Hello"), _text(", world.")), _text(" And more."), _DONE),
     "length": stream(*_ended(_text("Hello"), reason="length")),
     "length-in-tool": stream(*_ended(_call(0, "call_a", "weather"), _CITY[0], reason="length")),
     "filtered": stream(*_ended(_text("Hello"), reason="content_filter")),

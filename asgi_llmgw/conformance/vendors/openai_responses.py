@@ -162,6 +162,12 @@ STREAMS: Final[dict[str, Script]] = {
     "text": stream(*_ended(_message(0, "Hello", ", world."))),
     "parallel-tools": stream(*_ended(*_TOOLS)),
     "interleaved-tools": stream(*_interleaved(_WEATHER, _CLOCK)),
+    "arguments-at-once": stream(
+        *_ending(
+            [event for item in (_WEATHER, _CLOCK) for event in (item.added, item.events[-1], item.done)],
+            (_WEATHER, _CLOCK),
+        )
+    ),
     "cut": cut(*_wire(_HALF_TEXT.added, *_HALF_TEXT.events[:3])),
     "cut-in-tool": cut(*_wire(_HALF_CALL.added, _HALF_CALL.events[0])),
     "ends-early": stream(*_wire(_HALF_TEXT.added, *_HALF_TEXT.events[:3])),
