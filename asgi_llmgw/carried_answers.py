@@ -8,7 +8,7 @@ from typing import Final, Protocol, TypeVar
 import msgspec
 
 from asgi_llmgw import ir
-from asgi_llmgw.carriers import Envelope, Place, seal
+from asgi_llmgw.carriers import STANDARD, Envelope, Place, seal
 from asgi_llmgw.ir import (
     ChatResponse,
     ChoiceEnd,
@@ -39,17 +39,17 @@ class Carrier(Protocol):
     def event(self, event: StreamEvent, /) -> Iterable[StreamEvent]: ...
 
 
-def carrier(target: ir.Protocol, key: bytes) -> Carrier:
-    """For one stream to a client of this protocol."""
-    return ItemCarrier(target, key) if target in _OWN_CARRIER else FieldCarrier(target, key)
+def carrier(source: ir.Protocol, target: ir.Protocol, key: bytes) -> Carrier:
+    """For one stream from an upstream of one protocol to a client of another."""
+    kind = ItemCarrier if target in _OWN_CARRIER else FieldCarrier
+    return kind(source, target, key)
 
 
-def carry_response(answer: ChatResponse, target: ir.Protocol, key: bytes) -> ChatResponse:
+def carry_response(answer: ChatResponse, source: ir.Protocol, target: ir.Protocol, key: bytes) -> ChatResponse:
     """The same for a whole answer."""
-    states = (state_of(part) for choice in answer.choices for part in choice.parts)
-    if all(state is None or state.protocol == target for state in states):
+    if all(state_of(part) is None for choice in answer.choices for part in choice.parts):
         return answer
-    told = carrier(target, key)
+    told = carrier(source, target, key)
     return accumulate(out for event in explode(answer) for out in told.event(event))
 
 
@@ -75,17 +75,40 @@ def with_state(part: _P, state: Opaque | None) -> _P:
             return part
 
 
-class FieldCarrier:
+class _Sealer:
+    """What is another vendor's, from the point of view of one client, and the text that carries it."""
+
+    __slots__ = ("_key", "_source", "_target")
+
+    def __init__(self, source: ir.Protocol, target: ir.Protocol, key: bytes) -> None:
+        self._source: ir.Protocol = source
+        self._target: ir.Protocol = target
+        self._key = key
+
+    def _foreign(self, state: Opaque | None) -> Opaque | None:
+        """The state, if the client's own protocol cannot say where it has to go back to."""
+        if state is None:
+            return None
+        if self._source == "openai_chat" and state.protocol != self._source:
+            return msgspec.structs.replace(state, via=self._source)
+        return None if state.protocol == self._target else state
+
+    def _text(self, envelope: Envelope) -> str:
+        sealed = seal(envelope, self._key)
+        # bytes to Gemini's SDKs, some of which read one alphabet only
+        return sealed.translate(STANDARD) if self._target == "gemini_generate" else sealed
+
+
+class FieldCarrier(_Sealer):
     """For protocols whose encoders have a field for any vendor's state: it stays where it is, sealed.
 
     A client may join texts, so the state of a text comes behind it and tells its length.
     """
 
-    __slots__ = ("_key", "_target", "_texts")
+    __slots__ = ("_texts",)
 
-    def __init__(self, target: ir.Protocol, key: bytes) -> None:
-        self._target: ir.Protocol = target
-        self._key = key
+    def __init__(self, source: ir.Protocol, target: ir.Protocol, key: bytes) -> None:
+        super().__init__(source, target, key)
         self._texts: dict[int, _Open] = {}
 
     def event(self, event: StreamEvent, /) -> Iterable[StreamEvent]:
@@ -120,11 +143,8 @@ class FieldCarrier:
         envelope = Envelope(state) if text is None else Envelope(state, *_place(text), text.length)
         return PartEnd(event.index, self._sealed(state, envelope))
 
-    def _foreign(self, state: Opaque | None) -> Opaque | None:
-        return None if state is None or state.protocol == self._target else state
-
     def _sealed(self, state: Opaque, envelope: Envelope) -> Opaque:
-        return msgspec.structs.replace(state, payload=seal(envelope, self._key))
+        return msgspec.structs.replace(state, payload=self._text(envelope))
 
 
 class _Open:
@@ -141,17 +161,16 @@ class _Open:
         self.length = len(text)
 
 
-class ItemCarrier:
+class ItemCarrier(_Sealer):
     """For protocols that keep state on thoughts alone: a thought of its own carries what stood on a call or a text.
 
     It stands in front of a call, and behind a text and its sources, where vendors tell it last.
     """
 
-    __slots__ = ("_key", "_next", "_open", "_target", "_waiting")
+    __slots__ = ("_next", "_open", "_waiting")
 
-    def __init__(self, target: ir.Protocol, key: bytes) -> None:
-        self._target: ir.Protocol = target
-        self._key = key
+    def __init__(self, source: ir.Protocol, target: ir.Protocol, key: bytes) -> None:
+        super().__init__(source, target, key)
         self._next = 0
         self._open: dict[int, _Open] = {}
         self._waiting: list[tuple[int, Envelope]] = []
@@ -177,9 +196,6 @@ class ItemCarrier:
                 return (*self._flush(), event)
             case _:
                 return (event,)
-
-    def _foreign(self, state: Opaque | None) -> Opaque | None:
-        return None if state is None or state.protocol == self._target else state
 
     def _start(self, event: PartStart) -> Iterator[StreamEvent]:
         part = event.part
@@ -220,7 +236,7 @@ class ItemCarrier:
 
     def _own(self, envelope: Envelope, *, shown: bool) -> Opaque:
         """The state as the client's protocol names such things; `shown`: there are words with it."""
-        sealed = seal(envelope, self._key)
+        sealed = self._text(envelope)
         if self._target == "openai_responses":
             return Opaque(self._target, "encrypted", sealed)
         return Opaque(self._target, "signature" if shown else "redacted", sealed)

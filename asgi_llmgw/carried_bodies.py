@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from asgi_llmgw.carriers import MARK, open_envelope
+from asgi_llmgw.carriers import MARK, STANDARD, open_envelope
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.json import JSONError, JSONObject, JSONValue, as_list, as_object, dumps, loads_object
 from asgi_llmgw.protocols.base import STATE_MARK
@@ -20,7 +20,6 @@ from asgi_llmgw.protocols.base import STATE_MARK
 _STATE_MARK: Final = base64.b64encode(STATE_MARK).rstrip(b"=").decode()
 _MARKS: Final = (MARK.encode(), _STATE_MARK.encode())
 _SEALED: Final = re.compile(MARK.encode() + rb"[A-Za-z0-9_+/=-]+")
-_STANDARD: Final = str.maketrans("-_", "+/")
 _SIGNATURE_NAMES: Final = frozenset({"thoughtSignature", "thought_signature"})
 _CALL_NAMES: Final = frozenset({"functionCall", "function_call"})
 _SKIP: Final = "skip_thought_signature_validator"
@@ -151,7 +150,7 @@ def _candidates(value: str) -> list[str]:
         return [value]
     if not value.startswith(_STATE_MARK):
         return []
-    standard = value.translate(_STANDARD).rstrip("=")
+    standard = value.translate(STANDARD).rstrip("=")
     try:
         inner = base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
     except (binascii.Error, ValueError):

@@ -26,7 +26,8 @@ MARK: Final = "LLMGWstate01"
 """How every sealed text begins. These letters mean the same bytes in both alphabets of base64."""
 _MARK_BYTES: Final = base64.b64decode(MARK)
 _MAC_BYTES: Final = 16
-_STANDARD: Final = str.maketrans("-_", "+/")
+STANDARD: Final = str.maketrans("-_", "+/")
+"""From the one alphabet of base64 to the other."""
 
 PROCESS_KEY: Final = secrets.token_bytes(32)
 """The key where none is configured: it lives as long as this process, and nobody else has it."""
@@ -69,7 +70,7 @@ def open_envelope(text: str, key: bytes) -> Envelope | None:
     """The same with the place of the state."""
     if not text.startswith(MARK):
         return None
-    standard = text.translate(_STANDARD).rstrip("=")
+    standard = text.translate(STANDARD).rstrip("=")
     try:
         raw = base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
     except (binascii.Error, ValueError):

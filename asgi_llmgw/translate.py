@@ -13,7 +13,7 @@ import msgspec
 
 from asgi_llmgw.carried_answers import Carrier, carrier, carry_response
 from asgi_llmgw.carried_bodies import carries_state, without_foreign_state
-from asgi_llmgw.carried_requests import restore_state
+from asgi_llmgw.carried_requests import addressed_to, restore_state
 from asgi_llmgw.errors import UpstreamError
 from asgi_llmgw.ir import (
     ChatRequest,
@@ -127,6 +127,7 @@ def write_request(
     )
     if model is not None:
         request = msgspec.structs.replace(request, model=model)
+    request = addressed_to(request, target)
     request, dropped = _without_foreign_tools(request, target)
     encoded = codec(target).encode_request(request, profile=profile)
     names = ToolNames.of(request, codec(target))
@@ -184,7 +185,7 @@ def translate_response(
     if tool_names is not None:
         answer = tool_names.response(answer)
     context = context or StreamContext(model=model, clock=clock, new_id=new_id)
-    told = answer if carriers_key is None or source == target else carry_response(answer, target, carriers_key)
+    told = answer if carriers_key is None or source == target else carry_response(answer, source, target, carriers_key)
     encoded = codec(target).encode_response(told, context=context)
     return Translated(encoded.body, diagnostics=(*answer.diagnostics, *encoded.diagnostics), answer=answer)
 
@@ -328,7 +329,7 @@ class StreamTranslator(_Stream):
         self._names = tool_names
         self._carrier: Carrier | None = None
         if carriers_key is not None and source != target:
-            self._carrier = carrier(target, carriers_key)
+            self._carrier = carrier(source, target, carriers_key)
         self._begun = False
         self._keep_alive = _KEEP_ALIVE.get(target, b"")
         client = codec(target)

@@ -37,6 +37,13 @@ def gpt(*items: JSONObject) -> bytes:
     return dumps({**head, "output": [*items], "usage": counts})
 
 
+def many(*calls: JSONObject, **fields: JSONValue) -> bytes:
+    """A server that speaks Chat Completions for many vendors."""
+    message: JSONObject = {"role": "assistant", "content": None, "tool_calls": [*calls], **fields}
+    choice: JSONObject = {"index": 0, "message": message, "finish_reason": "tool_calls"}
+    return dumps({"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]})
+
+
 def gemini(*parts: JSONObject) -> bytes:
     candidate: JSONObject = {"content": {"role": "model", "parts": [*parts]}, "finishReason": "STOP", "index": 0}
     return dumps({"candidates": [candidate], "modelVersion": "gemini", "responseId": "r"})
@@ -65,6 +72,33 @@ FUNCTION: JSONObject = {
 SENT_FUNCTION: JSONObject = {key: value for key, value in FUNCTION.items() if key not in ("id", "status")}
 CALL: JSONObject = {"functionCall": {"id": "call_1", "name": "weather", "args": {"city": "Oslo"}}}
 SECOND: JSONObject = {"functionCall": {"id": "call_2", "name": "weather", "args": {"city": "Rome"}}}
+
+CLAUDE_DETAIL: JSONObject = {
+    "type": "reasoning.text",
+    "text": "The weather.",
+    "signature": SIGNATURE,
+    "format": "anthropic-claude-v1",
+    "index": 0,
+}
+SUMMARY_DETAIL: JSONObject = {
+    "type": "reasoning.summary",
+    "summary": "The weather.",
+    "format": "openai-responses-v1",
+    "index": 0,
+}
+ENCRYPTED_DETAIL: JSONObject = {
+    "type": "reasoning.encrypted",
+    "data": ENCRYPTED,
+    "format": "openai-responses-v1",
+    "id": "rs_1",
+    "index": 1,
+}
+TOOL_CALL: JSONObject = {
+    "id": "call_1",
+    "type": "function",
+    "function": {"name": "weather", "arguments": '{"city":"Oslo"}'},
+}
+GOOGLE_CALL: JSONObject = {**TOOL_CALL, "extra_content": {"google": {"thought_signature": THOUGHT}}}
 
 UPSTREAMS: dict[str, tuple[Protocol, Upstream]] = {
     "claude_thinks": (
@@ -96,6 +130,19 @@ UPSTREAMS: dict[str, tuple[Protocol, Upstream]] = {
             (FINAL,),
         ),
     ),
+    "claude_behind_another": (
+        "openai_chat",
+        Upstream(many(TOOL_CALL, reasoning_details=[CLAUDE_DETAIL]), [CLAUDE_DETAIL, TOOL_CALL], (SIGNATURE,)),
+    ),
+    "gpt_behind_another": (
+        "openai_chat",
+        Upstream(
+            many(TOOL_CALL, reasoning_details=[SUMMARY_DETAIL, ENCRYPTED_DETAIL]),
+            [SUMMARY_DETAIL, ENCRYPTED_DETAIL, TOOL_CALL],
+            (ENCRYPTED,),
+        ),
+    ),
+    "gemini_behind_another": ("openai_chat", Upstream(many(GOOGLE_CALL), [GOOGLE_CALL], (THOUGHT,))),
 }
 
 
@@ -117,4 +164,6 @@ def turn_of(body: bytes, protocol: Protocol) -> list[JSONValue]:
         return [item for item in items if as_object(item).get("type") in ("reasoning", "function_call")]
     turns = as_list(data["contents" if protocol == "gemini_generate" else "messages"])
     said = next(turn for turn in map(as_object, turns) if turn["role"] in ("model", "assistant"))
+    if protocol == "openai_chat":
+        return [*as_list(said.get("reasoning_details")), *as_list(said.get("tool_calls"))]
     return as_list(said["parts" if protocol == "gemini_generate" else "content"])

@@ -93,9 +93,9 @@ def test_the_mark_means_the_same_in_both_alphabets() -> None:
     assert seal(STATE, KEY).startswith(MARK) and standard(seal(STATE, KEY)).startswith(MARK)
 
 
-@given(st.data(), responses(), PROTOCOL)
-def test_a_stream_stays_a_stream(data: st.DataObject, answer: ChatResponse, target: Protocol) -> None:
-    told = carrier(target, KEY)
+@given(st.data(), responses(), PROTOCOL, PROTOCOL)
+def test_a_stream_stays_a_stream(data: st.DataObject, answer: ChatResponse, source: Protocol, target: Protocol) -> None:
+    told = carrier(source, target, KEY)
     events = [out for event in data.draw(tellings(answer)) for out in told.event(event)]
     carried = accumulate(check_stream(events))
     assert [choice.finish for choice in carried.choices] == [choice.finish for choice in answer.choices]
@@ -104,9 +104,9 @@ def test_a_stream_stays_a_stream(data: st.DataObject, answer: ChatResponse, targ
         assert {state.protocol for state in states if state is not None} <= {target}
 
 
-@given(responses(), PROTOCOL)
-def test_no_delta_is_held_back(answer: ChatResponse, target: Protocol) -> None:
-    told = carrier(target, KEY)
+@given(responses(), PROTOCOL, PROTOCOL)
+def test_no_delta_is_held_back(answer: ChatResponse, source: Protocol, target: Protocol) -> None:
+    told = carrier(source, target, KEY)
     for event in explode(answer):
         out = list(told.event(event))
         if isinstance(event, (TextDelta, ReasoningDelta, ToolInputDelta)):
@@ -114,11 +114,11 @@ def test_no_delta_is_held_back(answer: ChatResponse, target: Protocol) -> None:
             assert msgspec.structs.replace(same, index=event.index) == event
 
 
-@given(responses(), PROTOCOL)
-def test_a_whole_answer_and_a_stream_carry_the_same(answer: ChatResponse, target: Protocol) -> None:
-    told = carrier(target, KEY)
+@given(responses(), PROTOCOL, PROTOCOL)
+def test_a_whole_answer_and_a_stream_carry_the_same(answer: ChatResponse, source: Protocol, target: Protocol) -> None:
+    told = carrier(source, target, KEY)
     streamed = accumulate(out for event in explode(answer) for out in told.event(event))
-    assert carry_response(answer, target, KEY) == streamed
+    assert carry_response(answer, source, target, KEY) == streamed
 
 
 def request(*parts: Part) -> ChatRequest:

@@ -17,13 +17,15 @@ Protocol: TypeAlias = Literal["openai_chat", "openai_responses", "anthropic_mess
 class Opaque(msgspec.Struct, frozen=True):
     """State of a vendor's that we carry and never read: a thinking signature, encrypted reasoning, a thought signature.
 
-    It goes back to the protocol it came from, byte for byte, and to no other.
+    It goes back to the protocol it came from, byte for byte, and to no other. `via` is set where that is not the
+    vendor's own: servers that speak Chat Completions for many vendors tell the state of each.
     """
 
     protocol: Protocol
     kind: Literal["signature", "redacted", "encrypted", "thought_signature"]
     payload: str
     id: str | None = None
+    via: Protocol | None = None
 
 
 class CacheMark(msgspec.Struct, frozen=True):

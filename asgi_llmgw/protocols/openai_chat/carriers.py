@@ -41,6 +41,11 @@ def google_extra(signature: Opaque | None) -> JSONObject | None:
     return {"google": {"thought_signature": signature.payload}}
 
 
+def is_own(state: Opaque | None) -> bool:
+    """Whether this state came over Chat Completions, whichever vendor's it is."""
+    return state is not None and NAME in (state.protocol, state.via)
+
+
 def detail_part(detail: JSONObject) -> ReasoningPart | None:
     """One entry of `reasoning_details`, or one Anthropic thinking block."""
     protocol = _FORMAT_PROTOCOLS.get(as_str(detail.get("format")) or "", NAME)

@@ -10,6 +10,7 @@ from asgi_llmgw.ir import (
     FileSource,
     MediaPart,
     Message,
+    Opaque,
     Part,
     ReasoningPart,
     RefusalPart,
@@ -21,6 +22,7 @@ from asgi_llmgw.ir import (
 from asgi_llmgw.json import JSONObject, JSONValue, dumps_text
 from asgi_llmgw.protocols.base import Diagnostics, Profile, safe_tool_call_id, safe_tool_name, unsupported
 
+from .carriers import all_details, google_extra, is_own
 from .media import encode_media, image_url
 from .wire import NAME
 
@@ -91,7 +93,7 @@ class MessageEncoder:
     def _text(self, part: TextPart, path: str) -> JSONObject:
         if part.cache is not None:
             self._diagnostics.dropped(f"{path}.cache", "the prefix is cached without being asked", info=True)
-        if part.signature is not None:
+        if part.signature is not None and not is_own(part.signature):
             self._diagnostics.dropped(f"{path}.signature", "state of another vendor", info=True)
         return {"type": "text", "text": part.text}
 
@@ -125,6 +127,7 @@ class MessageEncoder:
     def _assistant(self, message: Message, path: str) -> None:
         texts: list[JSONObject] = []
         calls: list[JSONValue] = []
+        thoughts: list[ReasoningPart] = []
         encoded: JSONObject = {"role": "assistant", "content": None}
         for index, part in enumerate(message.parts):
             place = f"{path}.content[{index}]"
@@ -132,11 +135,14 @@ class MessageEncoder:
                 case TextPart():
                     if part.text:
                         texts.append(self._text(part, place))
+                    _sign(encoded, part.signature)
                 case ToolCallPart():
                     calls.append(self._call(part, place))
                 case RefusalPart():
                     earlier = encoded.get("refusal")
                     encoded["refusal"] = (earlier if isinstance(earlier, str) else "") + part.text
+                case ReasoningPart() if is_own(part.opaque):
+                    thoughts.append(part)
                 case ReasoningPart():
                     self._diagnostics.dropped(place, "reasoning is not sent back in Chat Completions", info=True)
                 case MediaPart():
@@ -155,6 +161,8 @@ class MessageEncoder:
             encoded["content"] = ""
         if calls:
             encoded["tool_calls"] = calls
+        if thoughts:
+            encoded["reasoning_details"] = all_details(thoughts)
         self._append(encoded, message.name)
 
     def _assistant_media(self, part: MediaPart, path: str, encoded: JSONObject, texts: list[JSONObject]) -> None:
@@ -178,17 +186,16 @@ class MessageEncoder:
             self._diagnostics.renamed(f"{path}.id", identifier)
         if name != part.name:
             self._diagnostics.renamed(f"{path}.name", name)
-        if part.signature is not None:
+        if part.signature is not None and not is_own(part.signature):
             self._diagnostics.dropped(f"{path}.signature", "state of another vendor", info=True)
         if part.cache is not None:
             self._diagnostics.dropped(f"{path}.cache", "the prefix is cached without being asked", info=True)
         if part.kind == "custom":
             return {"id": identifier, "type": "custom", "custom": {"name": name, "input": part.arguments}}
-        return {
-            "id": identifier,
-            "type": "function",
-            "function": {"name": name, "arguments": part.arguments or "{}"},
-        }
+        function: JSONObject = {"name": name, "arguments": part.arguments or "{}"}
+        call: JSONObject = {"id": identifier, "type": "function", "function": function}
+        _sign(call, part.signature)
+        return call
 
     def _call_id(self, part: ToolCallPart) -> str:
         """An id; calls without one get one that depends on nothing but their place."""
@@ -237,6 +244,13 @@ class MessageEncoder:
             content = dumps_text({"error": content if isinstance(content, str) else _text_of(texts)})
             self._diagnostics.approximated(f"{path}.is_error", "told as a JSON object with the key error", info=True)
         self._messages.append({"role": "tool", "tool_call_id": identifier, "content": content})
+
+
+def _sign(holder: JSONObject, signature: Opaque | None) -> None:
+    """Google's signature on a call or a message, where it came over Chat Completions."""
+    extra = google_extra(signature) if is_own(signature) else None
+    if extra is not None:
+        holder["extra_content"] = extra
 
 
 def _joined(parts: list[JSONObject]) -> JSONValue:
