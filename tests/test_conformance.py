@@ -142,6 +142,15 @@ def test_nothing_checked_is_not_passed() -> None:
     assert failed([])
 
 
+def test_what_is_wrong_is_told_once_for_all_pairs() -> None:
+    """A wrong key would otherwise be a page of the same."""
+    pairs: list[tuple[Protocol, Protocol]] = [("openai_chat", "openai_chat"), ("gemini_generate", "openai_chat")]
+    wrong = [Result(*pair, case, "fail", ("it is wrong",)) for case in CASES[:2] for pair in pairs]
+    refused = [Result(*pair, case, "fail", ("403",), asked=False) for case in CASES[:2] for pair in pairs]
+    assert "FAIL text, an ordinary answer: c>c g>c\n     it is wrong\nFAIL usage" in table(wrong)
+    assert table(refused).splitlines()[6:] == ["FAIL 4 results: c>c g>c", "     403", "0 passed, 4 failed, 0 skipped"]
+
+
 def test_every_script_belongs_to_a_case() -> None:
     for vendor in VENDORS.values():
         for stream, scripts in ((True, vendor.streams), (False, vendor.wholes)):

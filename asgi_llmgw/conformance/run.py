@@ -55,13 +55,14 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One case between one client and one vendor."""
+    """One case between one client and one vendor; `asked` says whether the gateway asked this vendor at all."""
 
     client: Protocol
     upstream: Protocol
     case: Case
     outcome: Outcome
     details: tuple[str, ...] = ()
+    asked: bool = True
 
     def as_json(self) -> JSONObject:
         """The result for programs."""
@@ -113,14 +114,14 @@ async def _run(
     answer = await _ask(session, selection, client, upstream, case, run)
     asked = vendor.asked.pop(run, [])
     if not asked:
+        told = f"{answer.status} {answer.error or '; '.join(answer.problems)}".rstrip()
         if answer.status in _NOT_SERVED:
-            reason = f"the gateway does not serve this: {answer.status} {answer.error or ''}".rstrip()
-            return Result(client, upstream, case, "skip", (reason,))
-        told = answer.error or "; ".join(answer.problems)
-        return Result(client, upstream, case, "fail", (f"the vendor was not asked: {answer.status} {told}".rstrip(),))
+            return Result(client, upstream, case, "skip", (f"the gateway does not serve this: {told}",), asked=False)
+        return Result(client, upstream, case, "fail", (f"the vendor was not asked: {told}",), asked=False)
     last = asked[-1]
     if last.protocol != upstream:
-        return Result(client, upstream, case, "skip", (f"the gateway asks this vendor in {last.protocol}",))
+        reason = f"the gateway asks this vendor in {last.protocol}"
+        return Result(client, upstream, case, "skip", (reason,), asked=False)
     if VENDORS[upstream].script(case.script or case.name, stream=last.stream) is None:
         return Result(client, upstream, case, "skip", ("the gateway asks the vendor for a stream, or for none",))
     details = complaints(case, client, answer, last)

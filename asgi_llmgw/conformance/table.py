@@ -29,7 +29,7 @@ def table(results: Sequence[Result]) -> str:
     labels = list(dict.fromkeys(result.case.label for result in results))
     cells = {(result.case.label, result.client, result.upstream): _CELL[result.outcome] for result in results}
     width = max(map(len, labels), default=4)
-    lines = [_LEGEND, "", _row("case", width, [f"{_SHORT[client]}>{_SHORT[upstream]}" for client, upstream in pairs])]
+    lines = [_LEGEND, "", _row("case", width, [_pair(*pair) for pair in pairs])]
     lines += [_row(label, width, [cells.get((label, *pair), "-") for pair in pairs]) for label in labels]
     return "\n".join([*lines, "", *_details(results), _sum(results)]) + "\n"
 
@@ -52,16 +52,24 @@ def _row(label: str, width: int, cells: list[str]) -> str:
 
 
 def _details(results: Sequence[Result]) -> Iterator[str]:
-    shown = set()
+    """A line for each thing that went wrong, with the pairs it went wrong between."""
+    groups: dict[tuple[str, tuple[str, ...]], list[Result]] = {}
     for result in results:
-        pair = f"{result.client} over {result.upstream}"
-        if result.outcome == "fail":
-            ids = f" [{result.case.ids}]" if result.case.ids else ""
-            yield f"FAIL {pair}: {result.case.label}{ids}, {result.case.about}"
-            yield from (f"     {detail}" for detail in result.details)
-        elif result.outcome == "skip" and (pair, result.details) not in shown:
-            shown.add((pair, result.details))
-            yield f"skip {pair}: {'; '.join(result.details)}"
+        if result.outcome != "pass":
+            # where the vendor was not asked, the case makes no difference
+            label = result.case.label if result.asked else ""
+            groups.setdefault((label, result.details), []).append(result)
+    for (label, details), group in sorted(groups.items(), key=lambda item: item[1][0].outcome):
+        case, count = group[0].case, len(group)
+        ids = f" [{case.ids}]" if case.ids else ""
+        what = f"{label}{ids}, {case.about}" if label else "1 result" if count == 1 else f"{count} results"
+        pairs = " ".join(dict.fromkeys(_pair(result.client, result.upstream) for result in group))
+        yield f"{_CELL[group[0].outcome]} {what}: {pairs}"
+        yield from (f"     {detail}" for detail in details)
+
+
+def _pair(client: Protocol, upstream: Protocol) -> str:
+    return f"{_SHORT[client]}>{_SHORT[upstream]}"
 
 
 def _sum(results: Sequence[Result]) -> str:

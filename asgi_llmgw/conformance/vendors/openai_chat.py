@@ -122,11 +122,11 @@ STREAMS: Final[dict[str, Script]] = {
     ),
     "noise": stream(
         b": keep-alive\n\n",
+        events(f'{_HEAD}"choices":[],"prompt_filter_results":[]}}')[0],
         _ROLE,
         b": OPENROUTER PROCESSING\n\n",
         _text("Hello"),
         b'event: vendor.debug\ndata: {"object":"vendor.debug","note":1}\n\n',
-        events(f'{_HEAD}"choices":[],"prompt_filter_results":[]}}')[0],
         _text(", world."),
         _finish("stop"),
         b"id: 7\nretry: 3000\n: ping\n\n",
