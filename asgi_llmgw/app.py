@@ -161,7 +161,9 @@ def build_app(
     registry = registry if registry is not None else CollectorRegistry()
     models = ModelsApp(table=table, created=int(time.time()))
     max_body = config.server.max_body_bytes
-    counting = CountTokensApp(providers=providers, upstreams=transports, max_body=max_body)
+    counting = CountTokensApp(
+        providers=providers, upstreams=transports, max_body=max_body, carriers_key=config.reasoning.sealing_key
+    )
     apps: dict[Operation, ASGIApp] = {
         "chat": JSONArrayMiddleware(_chat(config, providers, table, transports)),
         "count_tokens": RouterMiddleware(counting, table=table, max_body=max_body),

@@ -10,6 +10,8 @@ import anyio
 
 from asgi_llmgw._types import Receive, Scope, Send
 from asgi_llmgw.asgi import MAX_BODY, ClientDisconnected, read_body, send_gone, watch_disconnect
+from asgi_llmgw.carried_bodies import carries_state, without_foreign_state
+from asgi_llmgw.carriers import PROCESS_KEY
 from asgi_llmgw.errors import GatewayError, UpstreamError
 from asgi_llmgw.exchange import Exchange, Target
 from asgi_llmgw.ir import Protocol
@@ -42,14 +44,21 @@ class CountTokensApp:
         providers: every provider by name.
         upstreams: what makes the calls, by provider name.
         max_body: the largest request, in bytes.
+        carriers_key: tells the reasoning state that clients carry for other vendors, and that no vendor counts.
     """
 
     def __init__(
-        self, *, providers: Mapping[str, Provider], upstreams: Mapping[str, Upstream], max_body: int = MAX_BODY
+        self,
+        *,
+        providers: Mapping[str, Provider],
+        upstreams: Mapping[str, Upstream],
+        max_body: int = MAX_BODY,
+        carriers_key: bytes = PROCESS_KEY,
     ) -> None:
         self._providers = dict(providers)
         self._upstreams = dict(upstreams)
         self._max_body = max_body
+        self._carriers_key = carriers_key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -70,6 +79,8 @@ class CountTokensApp:
         answer: JSONObject | None = None
         async with anyio.create_task_group() as group:
             group.start_soon(_leave, receive, group.cancel_scope)
+            if carries_state(body):
+                body = without_foreign_state(body, protocol, self._carriers_key)
             answer = await self._ask(exchange, protocol, body)
             group.cancel_scope.cancel()
         if answer is not None:
