@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import tomllib
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -149,6 +151,18 @@ def test_what_is_wrong_is_told_once_for_all_pairs() -> None:
     refused = [Result(*pair, case, "fail", ("403",), asked=False) for case in CASES[:2] for pair in pairs]
     assert "FAIL text, an ordinary answer: c>c g>c\n     it is wrong\nFAIL usage" in table(wrong)
     assert table(refused).splitlines()[6:] == ["FAIL 4 results: c>c g>c", "     403", "0 passed, 4 failed, 0 skipped"]
+
+
+def test_the_page_lists_every_case() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "conformance.md").read_text()
+    listed = re.findall(r"^\| `([a-z0-9-]+)` \| (✓?) ?\| (✓?) ?\|", page, re.MULTILINE)
+    modes = {case.name: {other.stream for other in CASES if other.name == case.name} for case in CASES}
+    assert listed == [(name, "✓" * (True in kinds), "✓" * (False in kinds)) for name, kinds in modes.items()]
+
+
+def test_the_rows_stand_in_the_order_of_the_cases() -> None:
+    results = [Result("openai_chat", "openai_chat", case, "pass") for case in (CASES[5], CASES[1])]
+    assert [line.split()[0] for line in table(results).splitlines()[3:5]] == [CASES[1].name, CASES[5].name]
 
 
 def test_every_script_belongs_to_a_case() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 import aiohttp
@@ -42,7 +42,7 @@ class Selection:
     """
 
     base_url: str
-    api_key: str
+    api_key: str = field(repr=False)
     models: str = MODELS
     clients: Sequence[Protocol] = PROTOCOLS
     upstreams: Sequence[Protocol] = PROTOCOLS

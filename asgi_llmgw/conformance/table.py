@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from asgi_llmgw.conformance.cases import CASES
 from asgi_llmgw.conformance.run import Result
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.json import JSONObject, JSONValue
@@ -26,7 +27,8 @@ _LEGEND: Final = (
 def table(results: Sequence[Result]) -> str:
     """The whole report."""
     pairs = list(dict.fromkeys((result.client, result.upstream) for result in results))
-    labels = list(dict.fromkeys(result.case.label for result in results))
+    used = {result.case.label for result in results}
+    labels = [case.label for case in CASES if case.label in used]
     cells = {(result.case.label, result.client, result.upstream): _CELL[result.outcome] for result in results}
     width = max(map(len, labels), default=4)
     lines = [_LEGEND, "", _row("case", width, [_pair(*pair) for pair in pairs])]
