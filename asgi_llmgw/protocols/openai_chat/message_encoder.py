@@ -19,7 +19,7 @@ from asgi_llmgw.ir import (
     ToolResultPart,
     UnknownPart,
 )
-from asgi_llmgw.json import JSONObject, JSONValue, dumps_text
+from asgi_llmgw.json import JSONObject, JSONValue, as_list, as_object, dumps_text
 from asgi_llmgw.protocols.base import Diagnostics, Profile, safe_tool_call_id, safe_tool_name, unsupported
 
 from .carriers import all_details, google_extra, is_own
@@ -52,7 +52,7 @@ class MessageEncoder:
         Raises:
             InvalidRequest: a part of it cannot be said.
         """
-        if message.role != "tool":
+        if message.role != "tool" and (message.role != "assistant" or self._unanswered() is None):
             self._flush()
         match message.role:
             case "system" | "developer":
@@ -84,6 +84,11 @@ class MessageEncoder:
         if name is not None:
             message["name"] = name
         self._messages.append(message)
+
+    def _unanswered(self) -> JSONObject | None:
+        """The assistant's message, when the last thing in it was calls."""
+        last = as_object(self._messages[-1]) if self._messages else {}
+        return last if "tool_calls" in last else None
 
     def _text_only(self, part: Part, path: str) -> JSONObject:
         if isinstance(part, TextPart):
@@ -163,7 +168,11 @@ class MessageEncoder:
             encoded["tool_calls"] = calls
         if thoughts:
             encoded["reasoning_details"] = all_details(thoughts)
-        self._append(encoded, message.name)
+        before = self._unanswered()
+        if before is None:
+            self._append(encoded, message.name)
+        else:
+            self._messages[-1] = _one_turn(before, encoded)
 
     def _assistant_media(self, part: MediaPart, path: str, encoded: JSONObject, texts: list[JSONObject]) -> None:
         if part.kind == "audio" and isinstance(part.source, FileSource) and part.source.protocol == NAME:
@@ -261,6 +270,23 @@ def _joined(parts: list[JSONObject]) -> JSONValue:
     if len(said) == 1 and said[0].get("type") == "text":
         return said[0]["text"]
     return [*said]
+
+
+def _one_turn(before: JSONObject, after: JSONObject) -> JSONObject:
+    """Nothing but results may follow calls: what the assistant goes on to say belongs to the same message."""
+    turn = {**after, **before}
+    turn["content"] = _joined([*_parts(before), *_parts(after)]) or None
+    for key in ("tool_calls", "reasoning_details"):
+        if key in turn:
+            turn[key] = [*as_list(before.get(key)), *as_list(after.get(key))]
+    return turn
+
+
+def _parts(message: JSONObject) -> list[JSONObject]:
+    content = message["content"]
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    return [as_object(part) for part in as_list(content)]
 
 
 def _text_of(parts: list[JSONObject]) -> str:

@@ -72,6 +72,26 @@ def test_streams_always_ask_for_usage_where_it_is_known() -> None:
     assert "stream_options" not in encode(request(stream=True), Profile(stream_usage=False))
 
 
+def test_calls_of_one_turn_that_came_in_pieces_stand_before_their_results() -> None:
+    """Between calls and their results nothing else is taken."""
+    first = Message("assistant", (TextPart("Let me see."), ToolCallPart("a", "f", "{}")))
+    second = Message("assistant", (TextPart("And that."), ToolCallPart("b", "g", "{}")))
+    results = Message("tool", (ToolResultPart("a", (TextPart("1"),)), ToolResultPart("b", (TextPart("2"),))))
+    _, turn, *rest = (
+        as_object(message) for message in as_list(encode(request(user(), first, second, results))["messages"])
+    )
+    assert [as_object(call)["id"] for call in as_list(turn["tool_calls"])] == ["a", "b"]
+    assert turn["content"] == [{"type": "text", "text": "Let me see."}, {"type": "text", "text": "And that."}]
+    assert [message["role"] for message in rest] == ["tool", "tool"]
+
+
+def test_what_is_said_after_an_answered_call_is_a_message_of_its_own() -> None:
+    call = Message("assistant", (ToolCallPart("a", "f", "{}"),))
+    result = Message("tool", (ToolResultPart("a", (TextPart("1"),)),))
+    told = encode(request(user(), call, result, Message("assistant", (TextPart("One."),))))["messages"]
+    assert [as_object(message)["role"] for message in as_list(told)] == ["user", "assistant", "tool", "assistant"]
+
+
 def test_top_k_is_dropped_aloud() -> None:
     assert losses(request(sampling=Sampling(top_k=3))) == {"top_k": "dropped"}
 
