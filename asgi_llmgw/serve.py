@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import math
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -28,6 +29,7 @@ ServerName: TypeAlias = Literal["uvicorn", "hypercorn"]
 
 FACTORY: Final = "asgi_llmgw.app:from_environment"
 MULTIPROCESS: Final = "PROMETHEUS_MULTIPROC_DIR"
+CARRIERS_KEY: Final = "LLMGW_REASONING__CARRIERS_KEY"
 STARTUP_FAILED: Final = 3
 
 _EXTRA: Final[dict[ServerName, str]] = {"uvicorn": "server", "hypercorn": "hypercorn"}
@@ -67,7 +69,7 @@ def serve(config: Config, *, server: ServerName = "uvicorn") -> int:
     if server == "hypercorn" and config.server.max_connections is not None:
         raise ConfigError("server.max_connections cannot be had with hypercorn: take it out, or use --server uvicorn")
     listening = _listen(config.server.host, config.server.port)
-    with listening, _metrics_directory(config.server.workers), _ending_quietly():
+    with listening, _metrics_directory(config.server.workers), shared_key(config), _ending_quietly():
         port: int = listening.getsockname()[1]
         sys.stderr.write(banner(config, Address(config.server.host, port)))
         sys.stderr.flush()
@@ -199,6 +201,19 @@ def _metrics_directory(workers: int) -> Iterator[None]:
     finally:
         os.environ.pop(MULTIPROCESS, None)
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def shared_key(config: Config) -> Iterator[None]:
+    """Worker processes open what one of them has sealed: where no key is configured they get one for this run."""
+    if config.server.workers == 1 or config.reasoning.carriers_key is not None:
+        yield
+        return
+    os.environ[CARRIERS_KEY] = secrets.token_hex(32)
+    try:
+        yield
+    finally:
+        os.environ.pop(CARRIERS_KEY, None)
 
 
 @contextmanager

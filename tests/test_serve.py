@@ -17,7 +17,7 @@ import pytest
 
 from asgi_llmgw.config import Config, parse_config
 from asgi_llmgw.json import dumps, loads_object
-from asgi_llmgw.serve import Address, banner, serve
+from asgi_llmgw.serve import CARRIERS_KEY, Address, banner, serve, shared_key
 
 
 @contextmanager
@@ -90,6 +90,23 @@ def test_workers_share_their_metrics_and_leave_nothing_behind(tmp_path: Path) ->
     assert process.returncode == 0
     assert re.search(r"^llm_requests_total\{.*\} 3\.0$", metrics.decode(), re.MULTILINE)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_workers_open_what_one_of_them_sealed() -> None:
+    many = parse_config({"server": {"workers": 2}}, environ={})
+    with shared_key(many):
+        workers = [parse_config({}, environ=dict(os.environ)).reasoning.sealing_key for _ in range(2)]
+        assert CARRIERS_KEY in os.environ
+    assert workers[0] == workers[1] != many.reasoning.sealing_key
+    assert CARRIERS_KEY not in os.environ
+
+
+@pytest.mark.parametrize(
+    "document", [{}, {"server": {"workers": 2}, "reasoning": {"carriers_key": "0123456789abcdef"}}]
+)
+def test_a_key_is_made_only_where_it_is_needed(document: dict[str, object]) -> None:
+    with shared_key(parse_config(document, environ={})):
+        assert CARRIERS_KEY not in os.environ
 
 
 def test_a_port_in_use_is_one_line() -> None:
