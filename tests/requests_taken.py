@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from anthropic.types.beta import message_create_params
 from google.genai import types as gemini
 from openai.types.chat import completion_create_params
 from openai.types.responses import response_create_params
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
 
 from asgi_llmgw import ir
 from asgi_llmgw.json import JSONObject, as_int, as_list, as_object, as_str
@@ -34,8 +34,8 @@ _GEMINI: Final = {
     "labels",
     "serviceTier",
 }
-_SAMPLING: Final = {"temperature", "top_p", "top_k"}
-"""Anthropic's newest SDK has forgotten them; the service still takes them from the version that we speak."""
+_SAMPLING: Final = {".temperature", ".top_p", ".top_k"}
+"""Anthropic's newest SDK has forgotten them; its service takes them in the version that we speak."""
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 
@@ -62,19 +62,32 @@ def taken(target: ir.Protocol, body: JSONObject) -> None:
 
 
 def _typed(target: ir.Protocol, body: JSONObject) -> None:
-    key = (target, body.get("stream") is True)
-    unknown = set(body) - set(_TYPES[key].__annotations__) - _SAMPLING
-    assert not unknown, f"the SDK has no {unknown}"
-    _exhaust(_ADAPTERS[key].validate_python(body))
+    """Validation drops what the types do not know, and changes what it has to guess at."""
+    read = _read(_ADAPTERS[target, body.get("stream") is True].validate_python(body))
+    changed = set(_changed(body, read)) - _SAMPLING
+    assert not changed, f"the SDK does not know {changed}"
 
 
-def _exhaust(value: object) -> None:
+def _read(value: object) -> object:
     """Pydantic looks into an iterable only as far as somebody reads it."""
     if isinstance(value, dict):
-        value = value.values()
-    if isinstance(value, Iterable) and not isinstance(value, str | BaseModel):
-        for inner in value:
-            _exhaust(inner)
+        return {key: _read(inner) for key, inner in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [_read(inner) for inner in value]
+    return value
+
+
+def _changed(sent: object, read: object, path: str = "") -> Iterator[str]:
+    if path.endswith(".input_schema"):
+        return  # JSON Schema may have any members
+    if isinstance(sent, dict) and isinstance(read, dict):
+        for key, value in sent.items():
+            yield from _changed(value, read.get(key), f"{path}.{key}")
+    elif isinstance(sent, list) and isinstance(read, list) and len(sent) == len(read):
+        for index, value in enumerate(sent):
+            yield from _changed(value, read[index], f"{path}[{index}]")
+    elif sent != read:
+        yield path
 
 
 def _objects(body: JSONObject, key: str) -> list[JSONObject]:
