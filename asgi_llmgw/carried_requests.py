@@ -70,6 +70,8 @@ def _restore(message: Message, path: str, source: Protocol, key: bytes, lost: li
             lost.append(Diagnostic(f"{path}.content[{index}]", "dropped", "info", _UNKNOWN))
             if not isinstance(part, ReasoningPart) or part.text:
                 parts.append(with_state(part, None))
+        elif not envelope.opaque.payload:
+            parts.append(with_state(part, None))  # a thought that came without proof
         elif envelope.place in ("text", "empty"):
             if not isinstance(part, ReasoningPart):
                 parts.append(with_state(part, None))

@@ -12,7 +12,7 @@ from asgi_llmgw.json import dumps
 from asgi_llmgw.protocols import PROTOCOLS, Profile, codec
 from asgi_llmgw.sse import SSEDecoder
 from asgi_llmgw.translate import StreamTranslator, translate_request, translate_response
-from tests.reasoning import SIGNING, UPSTREAMS, Upstream, as_stream, turn_of
+from tests.reasoning import CALL, SIGNING, TOOL_CALL, UPSTREAMS, Upstream, as_stream, gemini, many, turn_of
 from tests.replaying import GEMINI_PATH, next_request
 from tests.wire import needs_wire, recordings
 
@@ -108,3 +108,23 @@ def test_recorded_state_comes_back_byte_for_byte(stream: bytes, protocol: Protoc
 
 def test_the_recordings_hold_state() -> None:
     assert not recordings("anthropic_messages") or len(RECORDED) > 10
+
+
+UNPROVEN: dict[Protocol, bytes] = {
+    "openai_chat": many(TOOL_CALL, reasoning_content="The weather."),
+    "gemini_generate": gemini({"text": "The weather.", "thought": True}, CALL),
+}
+
+
+@pytest.mark.parametrize("client", ["anthropic_messages", "openai_responses"])
+@pytest.mark.parametrize("protocol", UNPROVEN)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_thoughts_that_nobody_vouches_for_are_not_passed_on(
+    protocol: Protocol, client: Protocol, streamed: bool
+) -> None:
+    """R2, R3: the client's own vendor refuses a thought without a signature, and an item that it does not know."""
+    answer = told(protocol, UNPROVEN[protocol], client, streamed=streamed)
+    assert b"The weather." in answer
+    request = next_request(client, answer, streamed=streamed)
+    assert b"The weather." not in sent(request, client, client)
+    assert MARK.encode() not in sent(request, client, protocol)
