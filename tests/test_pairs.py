@@ -292,3 +292,17 @@ def test_what_a_client_cannot_be_told_of_any_answer_is_a_diagnostic(
     if any(there < here for here, there in zip(before, after, strict=True)):
         assert out.diagnostics
         assert encoder.diagnostics
+
+
+@pytest.mark.parametrize("target", ["anthropic_messages", "gemini_generate"])
+def test_a_custom_call_that_becomes_a_function_call_is_told_about(target: ir.Protocol) -> None:
+    """Law 3: whole and streamed, in the same words."""
+    call = ir.ToolCallPart("call_1", "grep", "a.*b", kind="custom")
+    answer = ir.ChatResponse((ir.Choice((call,), ir.FinishReason("tool_calls")),), id="r", model="m")
+    out = codec(target).encode_response(answer, context=context())
+    encoder = codec(target).stream_encoder(context())
+    for event in ir.explode(answer):
+        list(encoder.feed(event))
+    told = [item for item in out.diagnostics if item.code == "approximated"]
+    assert told
+    assert [item for item in encoder.diagnostics if item.code == "approximated"] == told

@@ -74,10 +74,11 @@ def thought_parts(part: ReasoningPart, *, shown: bool) -> list[JSONObject]:
     return [signed] if SIGNATURE in signed else []
 
 
-def call_part(part: ToolCallPart, context: StreamContext) -> JSONObject | None:
+def call_part(part: ToolCallPart, path: str, context: StreamContext, lost: Diagnostics) -> JSONObject | None:
     """A call; None if its arguments are not an object (or bottomless), which Gemini has no way to say."""
     if part.kind == "custom":
         arguments: JSONValue = {"input": part.arguments}
+        lost.approximated(path, "a free text is the member `input` of an object", info=True)
     elif not part.arguments.strip():
         arguments = {}
     else:

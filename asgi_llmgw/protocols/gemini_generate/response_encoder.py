@@ -170,7 +170,7 @@ class _PartsWriter:
                 self._parts += thought_parts(part, shown=shows_thoughts(self._context))
                 self._carried.add(part)
             case ToolCallPart():
-                encoded = call_part(part, self._context)
+                encoded = call_part(part, self.path, self._context, self._lost)
                 self.malformed = self.malformed or encoded is None
             case MediaPart():
                 encoded = media_part(part, self.path, self._lost)

@@ -255,7 +255,7 @@ class GeminiStreamEncoder:
             case ToolCallPart():
                 arguments = "".join(candidate.pieces)
                 whole = msgspec.structs.replace(part, arguments=arguments, signature=end.opaque or part.signature)
-                call = call_part(whole, self._context)
+                call = call_part(whole, candidate.path, self._context, self._lost)
                 if call is None:
                     candidate.malformed = True
                 else:
