@@ -13,7 +13,7 @@ from openai.types.responses import response_create_params
 from pydantic import TypeAdapter
 
 from asgi_llmgw import ir
-from asgi_llmgw.json import JSONObject, as_int, as_list, as_object, as_str
+from asgi_llmgw.json import JSONObject, as_int, as_list, as_object, as_str, dumps
 
 _TYPES: Final[Mapping[tuple[ir.Protocol, bool], type]] = {
     ("openai_chat", False): completion_create_params.CompletionCreateParamsNonStreaming,
@@ -97,6 +97,8 @@ def _objects(body: JSONObject, key: str) -> list[JSONObject]:
 def _chat(body: JSONObject) -> None:
     assert "stream_options" not in body or body["stream"] is True
     assert not {"max_tokens", "max_completion_tokens"} <= set(body)
+    assert len(as_list(body.get("stop"))) <= 4
+    assert "top_logprobs" not in body or body["logprobs"] is True
     for tool in _objects(body, "tools"):
         inner = as_object(tool[as_str(tool["type"]) or ""])
         assert _ID.match(as_str(inner["name"]) or "")
@@ -132,7 +134,15 @@ def _responses(body: JSONObject) -> None:
 
 def _messages(body: JSONObject) -> None:
     """Trap 25: and results first in the turn after their calls, all of them."""
-    assert (as_int(body["max_tokens"]) or 0) > (as_int(as_object(body.get("thinking")).get("budget_tokens")) or 0)
+    temperature, thinking = body.get("temperature"), as_object(body.get("thinking"))
+    assert temperature is None or (isinstance(temperature, int | float) and 0 <= temperature <= 1)
+    assert all(str(stop).strip() for stop in as_list(body.get("stop_sequences")))
+    assert dumps(body).count(b'"cache_control"') <= 4
+    if thinking.get("type") == "enabled":
+        assert 1024 <= (as_int(thinking["budget_tokens"]) or 0) < (as_int(body["max_tokens"]) or 0)
+        assert temperature in (None, 1) and "top_k" not in body
+        assert as_object(body.get("tool_choice")).get("type") in (None, "auto", "none")
+    assert as_int(body["max_tokens"])
     waiting: set[object] = set()
     messages = [message for message in _objects(body, "messages") if message["role"] != "system"]
     assert messages[0]["role"] == "user"
