@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import Final
 
 import msgspec
@@ -59,32 +60,19 @@ def _addressed(message: Message, target: Protocol) -> Message:
 
 
 def _restore(message: Message, path: str, source: Protocol, key: bytes, lost: list[Diagnostic]) -> Message:
-    parts: list[Part] = []
-    calls: list[tuple[int, Envelope]] = []
+    turn = _Turn()
     for index, part in enumerate(message.parts):
         state = state_of(part)
         envelope = None if state is None else open_envelope(state.payload, key)
         if state is None or (envelope is None and _own(state, source)):
-            parts.append(part)
+            turn.add(part)
         elif envelope is None:
             lost.append(Diagnostic(f"{path}.content[{index}]", "dropped", "info", _UNKNOWN))
             if not isinstance(part, ReasoningPart) or part.text:
-                parts.append(with_state(part, None))
-        elif not envelope.opaque.payload:
-            parts.append(with_state(part, None))  # a thought that came without proof
-        elif envelope.place in ("text", "empty"):
-            if not isinstance(part, ReasoningPart):
-                parts.append(with_state(part, None))
-            _sign_last(parts, envelope)
-        elif envelope.place == "reasoning" or not isinstance(part, ReasoningPart):
-            parts.append(with_state(part, envelope.opaque))
-        elif envelope.place == "call":
-            calls.append((len(parts), envelope))
+                turn.add(with_state(part, None))
         else:
-            _sign_last(parts, envelope)
-    for position, envelope in calls:
-        _sign_call(parts, position, envelope)
-    return msgspec.structs.replace(message, parts=tuple(parts))
+            turn.give(envelope, part)
+    return msgspec.structs.replace(message, parts=turn.parts())
 
 
 def _own(state: Opaque, source: Protocol) -> bool:
@@ -92,38 +80,84 @@ def _own(state: Opaque, source: Protocol) -> bool:
     return not state.payload.startswith(MARK) and source in (state.protocol, "openai_chat")
 
 
-def _sign_call(parts: list[Part], position: int, envelope: Envelope) -> None:
-    """The call it stood on, known by its id; where ids were changed the next one, or the last."""
-    calls = {index: part for index, part in enumerate(parts) if isinstance(part, ToolCallPart)}
-    wanted = safe_tool_call_id(envelope.call_id)
-    found = next((index for index, part in calls.items() if safe_tool_call_id(part.id) == wanted), None)
-    if found is None:
-        found = next((index for index in calls if index >= position), None)
-    if found is None:
-        found = max(calls, default=None)
-    if found is None:
-        parts.append(TextPart("", signature=envelope.opaque))
-    else:
-        parts[found] = with_state(parts[found], envelope.opaque)
+class _Turn:
+    """The parts of one message, with the places that state may belong to.
 
+    Each part has a slot of its own, so that a text can be parted without moving the others.
+    """
 
-def _sign_last(parts: list[Part], envelope: Envelope) -> None:
-    """What it stood on, which is the last of its kind; a text alone again that a client has joined to others."""
-    found = next((index for index in reversed(range(len(parts))) if _takes(parts[index], envelope)), None)
-    if found is None or envelope.place == "empty":
-        parts.append(TextPart("", signature=envelope.opaque))
-        return
-    part = parts[found]
-    cut = len(part.text) - envelope.length if isinstance(part, TextPart) else 0
-    if isinstance(part, TextPart) and cut > 0:
-        before = msgspec.structs.replace(part, text=part.text[:cut])
-        after = msgspec.structs.replace(part, text=part.text[cut:], signature=envelope.opaque)
-        parts[found : found + 1] = [before, after]
-    else:
-        parts[found] = with_state(part, envelope.opaque)
+    def __init__(self) -> None:
+        self._slots: list[list[Part]] = []
+        self._texts: list[int] = []
+        self._media: int | None = None
+        self._calls: list[int] = []
+        self._waiting: list[tuple[int, Envelope]] = []
 
+    def add(self, part: Part) -> None:
+        """Take a part as it is."""
+        match part:
+            case TextPart(signature=None) if part.text:
+                self._texts.append(len(self._slots))
+            case MediaPart():
+                self._media = len(self._slots)
+            case ToolCallPart():
+                self._calls.append(len(self._slots))
+            case _:
+                pass
+        self._slots.append([part])
 
-def _takes(part: Part, envelope: Envelope) -> bool:
-    if envelope.place == "media":
-        return isinstance(part, MediaPart)
-    return isinstance(part, TextPart) and part.signature is None and bool(part.text)
+    def give(self, envelope: Envelope, part: Part) -> None:
+        """Put state where it stood; `part` brought it."""
+        state, carried = envelope.opaque, isinstance(part, ReasoningPart)
+        if not state.payload:
+            self.add(with_state(part, None))  # a thought that came without proof
+        elif envelope.place in ("text", "empty"):
+            if not carried:
+                self.add(with_state(part, None))
+            self._sign_text(envelope)
+        elif envelope.place == "reasoning" or not carried:
+            self.add(with_state(part, state))
+        elif envelope.place == "call":
+            # the call may come later
+            self._waiting.append((len(self._slots), envelope))
+        elif self._media is not None:
+            self._slots[self._media] = [with_state(one, state) for one in self._slots[self._media]]
+        else:
+            self._sign_nothing(envelope)
+
+    def parts(self) -> tuple[Part, ...]:
+        """All parts, each call with its state: known by its id, or where ids were changed the next one, or the last."""
+        known: dict[str, int] = {}
+        for index in reversed(self._calls):
+            known |= {
+                safe_tool_call_id(part.id): index for part in self._slots[index] if isinstance(part, ToolCallPart)
+            }
+        for position, envelope in self._waiting:
+            found = known.get(safe_tool_call_id(envelope.call_id))
+            if found is None and self._calls:
+                following = bisect_left(self._calls, position)
+                found = self._calls[min(following, len(self._calls) - 1)]
+            if found is None:
+                self._sign_nothing(envelope)
+            else:
+                self._slots[found] = [with_state(part, envelope.opaque) for part in self._slots[found]]
+        return tuple(part for slot in self._slots for part in slot)
+
+    def _sign_text(self, envelope: Envelope) -> None:
+        """The last text without a signature; alone again, if a client has joined it to others."""
+        if envelope.place == "empty" or not self._texts:
+            self._sign_nothing(envelope)
+            return
+        found = self._texts.pop()
+        (part,) = self._slots[found]
+        cut = len(part.text) - envelope.length if isinstance(part, TextPart) else 0
+        if isinstance(part, TextPart) and cut > 0:
+            before = msgspec.structs.replace(part, text=part.text[:cut])
+            part = msgspec.structs.replace(part, text=part.text[cut:])
+            self._slots[found] = [before, with_state(part, envelope.opaque)]
+        else:
+            self._slots[found] = [with_state(part, envelope.opaque)]
+
+    def _sign_nothing(self, envelope: Envelope) -> None:
+        """A place for state that has lost its own, or never had words."""
+        self._slots.append([TextPart("", signature=envelope.opaque)])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import time
 
 import msgspec
 import pytest
@@ -189,3 +190,14 @@ def test_clients_of_chat_completions_may_bring_state_by_convention() -> None:
 def test_what_another_gateway_sealed_is_sent_to_nobody(source: Protocol) -> None:
     foreign = Opaque("anthropic_messages", "signature", seal(THOUGHT, b"another key"))
     assert restored(source, ReasoningPart("", foreign), FIRST) == (FIRST,)
+
+
+@pytest.mark.parametrize("place", ["call", "text", "empty", "media"])
+def test_thousands_of_states_take_no_longer_than_their_number_asks(place: Place) -> None:
+    """A client may send the same sealed state again and again."""
+    calls = [msgspec.structs.replace(FIRST, id=f"call_{number}") for number in range(2000)]
+    sealed = [carried(place, "other", 1)] * 2000
+    started = time.process_time()
+    parts = restored("anthropic_messages", *calls, *sealed)
+    assert sum(state_of(part) is not None for part in parts) == (2000 if place != "call" else 1)
+    assert time.process_time() - started < 1
