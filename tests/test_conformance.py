@@ -16,7 +16,7 @@ from asgi_llmgw.conformance.answer import Answer
 from asgi_llmgw.conformance.cases import CASES, Case
 from asgi_llmgw.conformance.command import CLIENT_KEY, VENDOR_KEY, cases_named, check_gateway, config_text
 from asgi_llmgw.conformance.judge import complaints
-from asgi_llmgw.conformance.run import Result, Selection, model_name, run_cases
+from asgi_llmgw.conformance.run import Result, Selection, model_name, run_cases, told_once
 from asgi_llmgw.conformance.table import failed, table
 from asgi_llmgw.conformance.upstream import Asked, scripted_vendor
 from asgi_llmgw.conformance.vendors import VENDORS
@@ -128,6 +128,12 @@ GOOD = Answer(text="Hello, world.", finish="stop", terminated=True)
             "Gemini knows no $defs",
         ),
         ("schema", "openai_chat", {"parameters": {"properties": {"level": {"type": "object"}}}}, "enum of numbers"),
+        (
+            "schema",
+            "gemini_generate",
+            {"parameters_json_schema": {"properties": {"level": {"enum": []}}}},
+            "the enum of numbers became",
+        ),
     ],
 )
 def test_a_request_that_lost_something_is_named(
@@ -151,6 +157,28 @@ def test_what_is_wrong_is_told_once_for_all_pairs() -> None:
     refused = [Result(*pair, case, "fail", ("403",), asked=False) for case in CASES[:2] for pair in pairs]
     assert "FAIL text, an ordinary answer: c>c g>c\n     it is wrong\nFAIL usage" in table(wrong)
     assert table(refused).splitlines()[6:] == ["FAIL 4 results: c>c g>c", "     403", "0 passed, 4 failed, 0 skipped"]
+
+
+def test_a_breach_of_the_ordinary_answer_is_not_told_again() -> None:
+    """One missing name of an event would otherwise fail every case."""
+    text, usage, cut = (_case(name, stream=True) for name in ("text", "usage", "cut"))
+    wrong = ("no names", "the text is ''")
+    pair: tuple[Protocol, Protocol] = ("openai_chat", "gemini_generate")
+    results = [
+        Result(*pair, text, "fail", wrong, breaches=("no names",)),
+        Result(*pair, usage, "fail", ("no names",), breaches=("no names",)),
+        Result(*pair, cut, "fail", ("no names",), breaches=("no names",)),
+        Result(*pair, cut, "fail", wrong, breaches=("no names",)),
+        Result("gemini_generate", "openai_chat", cut, "fail", ("no names",), breaches=("no names",)),
+    ]
+    told = [(result.outcome, result.details) for result in told_once(results)]
+    assert told == [
+        ("fail", wrong),
+        ("fail", ("no names",)),
+        ("pass", ()),
+        ("fail", ("the text is ''",)),
+        ("fail", ("no names",)),
+    ]
 
 
 def test_the_page_lists_every_case() -> None:

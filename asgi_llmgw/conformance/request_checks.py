@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -10,6 +11,7 @@ from asgi_llmgw.conformance.upstream import Asked
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.json import JSONObject, JSONValue, as_list, as_object, dumps_text
 
+_SNAKE: Final = re.compile("_([a-z])")
 _GEMINI_KEYWORDS: Final = frozenset(
     {
         *("type", "format", "title", "description", "nullable", "enum", "example", "default", "anyOf"),
@@ -22,7 +24,7 @@ _GEMINI_KEYWORDS: Final = frozenset(
 
 def check_tool_error(client: Protocol, asked: Asked) -> Iterator[str]:
     """The failed tool's words reach the vendor; where the client could say that it failed, so does that."""
-    result = next((found for found in _objects(asked.body) if _is_result(found)), None)
+    result = next((found for found in _objects(_body(asked)) if _is_result(found)), None)
     if result is None:
         yield f"the tool's result did not reach the vendor: {FAILED_TOOL!r}"
         return
@@ -35,8 +37,9 @@ def check_tool_error(client: Protocol, asked: Asked) -> Iterator[str]:
 
 def check_schema(asked: Asked) -> Iterator[str]:
     """The tool's schema reached the vendor, in words it understands and without losing what it allows."""
+    body = _body(asked)
     for name in ("parameters", "input_schema", "parametersJsonSchema"):
-        schema = next((as_object(found[name]) for found in _objects(asked.body) if _is_schema(found.get(name))), None)
+        schema = next((as_object(found[name]) for found in _objects(body) if _is_schema(found.get(name))), None)
         if schema is None:
             continue
         if asked.protocol == "gemini_generate" and name == "parameters":
@@ -44,6 +47,19 @@ def check_schema(asked: Asked) -> Iterator[str]:
         yield from _lost(as_object(schema.get("properties")))
         return
     yield "the tool's schema did not reach the vendor"
+
+
+def _body(asked: Asked) -> JSONObject:
+    """What was asked; Gemini takes its members in two spellings, of which one is enough here."""
+    return as_object(_camel(asked.body)) if asked.protocol == "gemini_generate" else asked.body
+
+
+def _camel(value: JSONValue) -> JSONValue:
+    if isinstance(value, list):
+        return [_camel(item) for item in value]
+    if isinstance(value, dict):
+        return {_SNAKE.sub(lambda found: found[1].upper(), key): _camel(item) for key, item in value.items()}
+    return value
 
 
 def _is_schema(value: JSONValue) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
 import aiohttp
@@ -26,6 +26,8 @@ Outcome: TypeAlias = Literal["pass", "fail", "skip"]
 MODELS: Final = "conformance-{protocol}"
 """What the models are called where nobody says otherwise."""
 
+_ORDINARY: Final = "text"
+_TOLD_ANYWAY: Final = (_ORDINARY, "usage")
 _AT_ONCE: Final = 4
 _SECONDS: Final = 30.0
 _NOT_SERVED: Final = (404, 405, 501)
@@ -55,7 +57,13 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One case between one client and one vendor; `asked` says whether the gateway asked this vendor at all."""
+    """One case between one client and one vendor.
+
+    Args:
+        details: what is wrong, or why it was skipped.
+        asked: the gateway asked this vendor, in the protocol expected.
+        breaches: those of the details that are about the form of the answer and not about what it says.
+    """
 
     client: Protocol
     upstream: Protocol
@@ -63,6 +71,7 @@ class Result:
     outcome: Outcome
     details: tuple[str, ...] = ()
     asked: bool = True
+    breaches: tuple[str, ...] = ()
 
     def as_json(self) -> JSONObject:
         """The result for programs."""
@@ -91,7 +100,7 @@ async def run_cases(selection: Selection, vendor: ScriptedVendor) -> list[Result
             async with limit:
                 return await _run(session, selection, vendor, client, upstream, case)
 
-        return await asyncio.gather(
+        results = await asyncio.gather(
             *(
                 one(client, upstream, case)
                 for client in selection.clients
@@ -100,6 +109,24 @@ async def run_cases(selection: Selection, vendor: ScriptedVendor) -> list[Result
                 if VENDORS[upstream].script(case.script or case.name, stream=case.stream) is not None
             )
         )
+    return told_once(results)
+
+
+def told_once(results: Sequence[Result]) -> list[Result]:
+    """A breach of the protocol that the ordinary answer has is told of it alone: the other cases are about others."""
+    ordinary = {
+        (result.client, result.upstream, result.case.stream): result.breaches
+        for result in results
+        if result.case.name == _ORDINARY
+    }
+    found = []
+    for result in results:
+        known = ordinary.get((result.client, result.upstream, result.case.stream), ())
+        if result.outcome == "fail" and result.case.name not in _TOLD_ANYWAY:
+            left = tuple(detail for detail in result.details if detail not in known)
+            result = replace(result, outcome="fail" if left else "pass", details=left)
+        found.append(result)
+    return found
 
 
 async def _run(
@@ -114,7 +141,7 @@ async def _run(
     answer = await _ask(session, selection, client, upstream, case, run)
     asked = vendor.asked.pop(run, [])
     if not asked:
-        told = f"{answer.status} {answer.error or '; '.join(answer.problems)}".rstrip()
+        told = f"{answer.status or ''} {answer.error or '; '.join(answer.problems)}".strip()
         if answer.status in _NOT_SERVED:
             return Result(client, upstream, case, "skip", (f"the gateway does not serve this: {told}",), asked=False)
         return Result(client, upstream, case, "fail", (f"the vendor was not asked: {told}",), asked=False)
@@ -125,7 +152,8 @@ async def _run(
     if VENDORS[upstream].script(case.script or case.name, stream=last.stream) is None:
         return Result(client, upstream, case, "skip", ("the gateway asks the vendor for a stream, or for none",))
     details = complaints(case, client, answer, last)
-    return Result(client, upstream, case, "fail" if details else "pass", details)
+    outcome: Outcome = "fail" if details else "pass"
+    return Result(client, upstream, case, outcome, details, breaches=tuple(answer.problems))
 
 
 async def _ask(

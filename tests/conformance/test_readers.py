@@ -67,7 +67,7 @@ def test_a_chat_client_sees_it(body: bytes, problem: str) -> None:
         pytest.param(messages(THINKING), "without the field signature", id="P6"),
         pytest.param(messages(THINKING[:-2] + ',"signature":""}}', DELTA % 0), "text_delta for a block", id="T12"),
         pytest.param(messages('{"type":"message_stop"}', '{"type":"ping"}'), "after message_stop", id="end"),
-        pytest.param(b'data: {"type":"message_stop"}\n\n', "an event named ''", id="no-name"),
+        pytest.param(b'data: {"type":"message_stop"}\n\n', "events without their names", id="no-name"),
         pytest.param(messages('{"type":"error","error":{}}'), "an error without", id="F18"),
         pytest.param(messages(TEXT % 0, '{"type":"message_delta","delta":{}}'), "while a block is open", id="open"),
     ],
@@ -99,7 +99,7 @@ def test_a_gemini_client_sees_it(body: bytes, problem: str) -> None:
     [
         pytest.param(b'"sequence_number":5', b'"sequence_number":1', "sequence_number", id="numbers"),
         pytest.param(b'"delta":"Hello"', b'"delta":"Hallo"', "is not what its deltas said", id="deltas"),
-        pytest.param(b"event: response.completed", b"event: completed", "an event named", id="name"),
+        pytest.param(b"event: response.completed", b"event: completed", "events whose name", id="name"),
         pytest.param(b"response.output_item.added", b"response.other", "which is not open", id="no-item"),
         pytest.param(b"response.output_item.done", b"response.other", "while an item is open", id="open-item"),
         pytest.param(b'"item_id":"msg_0"', b'"item_id":"msg_9"', "whose item_id", id="item-ids"),

@@ -116,7 +116,7 @@ def read_stream(body: bytes, answer: Answer) -> None:
     for name, data in sse_events(body, answer):
         event = json_event(data, answer)
         if name != event.get("type"):
-            answer.problem(f"an event named {name!r} of the type {event.get('type')!r}")
+            answer.problem("events whose name is not their type" if name else "events without their names")
         reader.event(event)
 
 
