@@ -15,9 +15,12 @@ from asgi_llmgw.ir import (
     Base64Source,
     ChatRequest,
     ChatResponse,
+    Choice,
+    FinishReason,
     MediaPart,
     Message,
     Opaque,
+    OutputPart,
     Part,
     Protocol,
     ReasoningDelta,
@@ -201,3 +204,25 @@ def test_thousands_of_states_take_no_longer_than_their_number_asks(place: Place)
     parts = restored("anthropic_messages", *calls, *sealed)
     assert sum(state_of(part) is not None for part in parts) == (2000 if place != "call" else 1)
     assert time.process_time() - started < 1
+
+
+SIGNED = st.builds(Opaque, st.just("gemini_generate"), st.just("thought_signature"), st.text("abc=", min_size=1))
+SAID = st.one_of(
+    st.builds(TextPart, st.text("ab ", min_size=1), signature=maybe(SIGNED)),
+    st.builds(TextPart, st.just(""), signature=SIGNED),
+    st.builds(ReasoningPart, st.text("ab "), SIGNED),
+    st.builds(
+        MediaPart, st.just("image"), st.just(Base64Source("AAAA")), st.just("image/png"), signature=maybe(SIGNED)
+    ),
+    st.builds(ToolCallPart, st.uuids().map(str), st.just("look"), st.just("{}"), signature=maybe(SIGNED)),
+)
+
+
+@given(st.lists(SAID, max_size=8), st.sampled_from(["anthropic_messages", "openai_responses", "openai_chat"]))
+def test_every_part_gets_back_what_it_had(parts: list[OutputPart], client: Protocol) -> None:
+    """R1, R5, R7: however many parts there are, and in whichever order."""
+    answer = ChatResponse((Choice(tuple(parts), FinishReason("stop")),))
+    told = carry_response(answer, "gemini_generate", client, KEY).choices[0].parts
+    # empty texts without state are what clients never see
+    kept = [part for part in restored(client, *told) if part != TextPart("")]
+    assert kept == parts
