@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from asgi_llmgw.carriers import MARK, STANDARD, open_envelope
-from asgi_llmgw.ir import Protocol
+from asgi_llmgw.ir import Diagnostic, Protocol
 from asgi_llmgw.json import JSONError, JSONObject, JSONValue, as_list, as_object, dumps, loads_object
 from asgi_llmgw.protocols.base import STATE_MARK
 
@@ -24,6 +24,8 @@ _SIGNATURE_NAMES: Final = frozenset({"thoughtSignature", "thought_signature"})
 _CALL_NAMES: Final = frozenset({"functionCall", "function_call"})
 _SKIP: Final = "skip_thought_signature_validator"
 """What Google documents for calls that another model has made."""
+TAKEN_OUT: Final = Diagnostic("messages", "dropped", "info", "State of other vendors' reasoning was taken out.")
+"""What is said where a body has lost something."""
 
 
 def carries_state(body: bytes) -> bool:

@@ -42,21 +42,26 @@ def restore_state(request: ChatRequest, source: Protocol, key: bytes) -> tuple[C
     return msgspec.structs.replace(request, messages=messages), tuple(lost)
 
 
-def addressed_to(request: ChatRequest, target: Protocol) -> ChatRequest:
+def addressed_to(request: ChatRequest, target: Protocol) -> tuple[ChatRequest, tuple[Diagnostic, ...]]:
     """The request without state that came through another protocol than the target's, whosever it is."""
-    messages = tuple(_addressed(message, target) for message in request.messages)
-    if all(after is before for after, before in zip(messages, request.messages, strict=True)):
-        return request
-    return msgspec.structs.replace(request, messages=messages)
+    lost: list[Diagnostic] = []
+    messages = tuple(
+        _addressed(message, f"messages[{index}]", target, lost) if message.role == "assistant" else message
+        for index, message in enumerate(request.messages)
+    )
+    return msgspec.structs.replace(request, messages=messages) if lost else request, tuple(lost)
 
 
-def _addressed(message: Message, target: Protocol) -> Message:
-    states = [state_of(part) for part in message.parts] if message.role == "assistant" else []
-    astray = [state is not None and state.via not in (None, target) for state in states]
-    if not any(astray):
-        return message
-    parts = [with_state(part, None) if gone else part for part, gone in zip(message.parts, astray, strict=True)]
-    return msgspec.structs.replace(message, parts=tuple(part for part in parts if part != ReasoningPart()))
+def _addressed(message: Message, path: str, target: Protocol, lost: list[Diagnostic]) -> Message:
+    parts: list[Part] = []
+    for index, part in enumerate(message.parts):
+        state = state_of(part)
+        if state is not None and state.via not in (None, target):
+            lost.append(Diagnostic(f"{path}.content[{index}]", "dropped", "info", "state of another vendor"))
+            part = with_state(part, None)
+        if part != ReasoningPart():
+            parts.append(part)
+    return msgspec.structs.replace(message, parts=tuple(parts))
 
 
 def _restore(message: Message, path: str, source: Protocol, key: bytes, lost: list[Diagnostic]) -> Message:

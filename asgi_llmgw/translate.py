@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from asgi_llmgw.carried_answers import Carrier, carrier, carry_response
-from asgi_llmgw.carried_bodies import carries_state, without_foreign_state
+from asgi_llmgw.carried_bodies import TAKEN_OUT, carries_state, without_foreign_state
 from asgi_llmgw.carried_requests import addressed_to, restore_state
 from asgi_llmgw.errors import UpstreamError
 from asgi_llmgw.ir import (
@@ -83,10 +83,12 @@ def translate_request(
     """
     if source == target:
         same = codec(source)
+        lost: tuple[Diagnostic, ...] = ()
         if carriers_key is not None and carries_state(body):
-            body = without_foreign_state(body, source, carriers_key, signed_calls=profile.thought_signatures)
+            cleaned = without_foreign_state(body, source, carriers_key, signed_calls=profile.thought_signatures)
+            body, lost = cleaned, () if cleaned is body else (TAKEN_OUT,)
         encoded = same.with_model(path, body, model if model is not None else same.peek(path, body).model)
-        return Translated(encoded.body, encoded.path, encoded.diagnostics)
+        return Translated(encoded.body, encoded.path, (*lost, *encoded.diagnostics))
     request = read_request(body, source=source, path=path, carriers_key=carriers_key)
     return write_request(request, target=target, model=model, profile=profile)
 
@@ -127,11 +129,11 @@ def write_request(
     )
     if model is not None:
         request = msgspec.structs.replace(request, model=model)
-    request = addressed_to(request, target)
+    request, astray = addressed_to(request, target)
     request, dropped = _without_foreign_tools(request, target)
     encoded = codec(target).encode_request(request, profile=profile)
     names = ToolNames.of(request, codec(target))
-    diagnostics = (*read.diagnostics, *dropped, *encoded.diagnostics)
+    diagnostics = (*read.diagnostics, *astray, *dropped, *encoded.diagnostics)
     return Translated(encoded.body, encoded.path, diagnostics, stream_context=context, tool_names=names)
 
 

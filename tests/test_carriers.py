@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgi_llmgw.carried_answers import carrier, carry_response, state_of
-from asgi_llmgw.carried_requests import restore_state
+from asgi_llmgw.carried_requests import addressed_to, restore_state
 from asgi_llmgw.carriers import MARK, Envelope, Place, open_envelope, seal, unseal
 from asgi_llmgw.ir import (
     Base64Source,
@@ -151,6 +151,16 @@ def test_state_finds_the_next_call_where_ids_were_changed() -> None:
     signed = msgspec.structs.replace(FIRST, signature=THOUGHT)
     assert restored("anthropic_messages", carried("call", "other"), FIRST, SECOND) == (signed, SECOND)
     assert restored("anthropic_messages", FIRST, carried("call", "other")) == (signed,)
+
+
+def test_state_that_came_through_another_protocol_goes_to_no_vendor_of_its_own() -> None:
+    """R12."""
+    resold = msgspec.structs.replace(STATE, via="openai_chat")
+    asked = request(ReasoningPart("", resold), ReasoningPart("hm", resold), FIRST)
+    cleaned, lost = addressed_to(asked, "anthropic_messages")
+    assert cleaned.messages[1].parts == (ReasoningPart("hm"), FIRST)
+    assert [item.path for item in lost] == ["messages[1].content[0]", "messages[1].content[1]"]
+    assert addressed_to(asked, "openai_chat") == (asked, ())
 
 
 def test_a_joined_text_is_signed_where_it_was_signed() -> None:

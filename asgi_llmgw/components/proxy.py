@@ -25,7 +25,7 @@ from asgi_llmgw.asgi import (
     send_gone,
     watch_disconnect,
 )
-from asgi_llmgw.carried_bodies import carries_state, without_foreign_state
+from asgi_llmgw.carried_bodies import TAKEN_OUT, carries_state, without_foreign_state
 from asgi_llmgw.carriers import PROCESS_KEY
 from asgi_llmgw.errors import GatewayError, InvalidUpstreamResponse, UpstreamError
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange
@@ -159,7 +159,9 @@ class _Call:
         facts = self._provider.profile_for(model)
         if not exchange.translated and carries_state(body):
             signed = facts.thought_signatures
-            body = without_foreign_state(body, self._protocol, self._carriers_key, signed_calls=signed)
+            cleaned = without_foreign_state(body, self._protocol, self._carriers_key, signed_calls=signed)
+            if cleaned is not body:
+                body, exchange.diagnostics = cleaned, (*exchange.diagnostics, TAKEN_OUT)
         encoded = self._codec.with_model(path, body, model)
         body = encoded.body
         if head.stream and not exchange.translated and facts.stream_usage:

@@ -4,10 +4,11 @@ import pytest
 
 from asgi_llmgw.carriers import PROCESS_KEY, seal
 from asgi_llmgw.components.proxy import ProxyApp
+from asgi_llmgw.exchange import SCOPE_KEY, Exchange
 from asgi_llmgw.ir import Opaque
 from asgi_llmgw.json import dumps, loads_object
 from asgi_llmgw.providers.base import Provider
-from asgi_llmgw.testing import FakeResponse, FakeUpstream, call
+from asgi_llmgw.testing import FakeResponse, FakeUpstream, call, http_scope
 from tests.samples import messages_answer
 
 pytestmark = pytest.mark.anyio
@@ -18,9 +19,10 @@ PROVIDER = Provider(
 )
 
 
-async def forwarded(body: bytes) -> bytes:
+async def forwarded(body: bytes, exchange: Exchange | None = None) -> bytes:
     upstream = FakeUpstream([FakeResponse([messages_answer()])])
-    await call(ProxyApp(PROVIDER, upstream=upstream), body=body)
+    scope = {**http_scope(), SCOPE_KEY: exchange or Exchange("r")}
+    await call(ProxyApp(PROVIDER, upstream=upstream), scope, body)
     (request,) = upstream.requests
     return request.body
 
@@ -39,7 +41,9 @@ async def test_state_of_another_vendor_stays_here() -> None:
             "content": [{"type": "thinking", "thinking": "", "signature": SEALED}, {"type": "text", "text": "Hello"}],
         },
     ]
-    body = await forwarded(dumps({"model": "m", "max_tokens": 9, "messages": turns}))
+    exchange = Exchange("r")
+    body = await forwarded(dumps({"model": "m", "max_tokens": 9, "messages": turns}), exchange)
+    assert [(item.code, item.severity) for item in exchange.diagnostics] == [("dropped", "info")]
     assert loads_object(body)["messages"] == [
         turns[0],
         {"role": "assistant", "content": [{"type": "text", "text": "Hello"}]},
