@@ -56,12 +56,12 @@ def _row(label: str, width: int, cells: list[str]) -> str:
 def _details(results: Sequence[Result]) -> Iterator[str]:
     """A line for each thing that went wrong, with the pairs it went wrong between."""
     groups: dict[tuple[str, tuple[str, ...]], list[Result]] = {}
-    for result in results:
+    for result in sorted(results, key=lambda result: (result.outcome, CASES.index(result.case))):
         if result.outcome != "pass":
             # where the vendor was not asked, the case makes no difference
             label = result.case.label if result.asked else ""
             groups.setdefault((label, result.details), []).append(result)
-    for (label, details), group in sorted(groups.items(), key=lambda item: item[1][0].outcome):
+    for (label, details), group in groups.items():
         case, count = group[0].case, len(group)
         ids = f" [{case.ids}]" if case.ids else ""
         what = f"{label}{ids}, {case.about}" if label else "1 result" if count == 1 else f"{count} results"
