@@ -23,7 +23,6 @@ FAULTS = {
     for number in range(first, last + 1)
 }
 NOT_ON_THIS_PATH = {
-    "U10": "the Responses upstream",
     "F4": "Amazon's binary event stream",
 }
 
