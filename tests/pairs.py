@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -89,8 +90,14 @@ def understood(protocol: ir.Protocol, body: bytes) -> ir.ChatResponse | Upstream
 
 
 def context() -> StreamContext:
-    """Everything is wanted, time stands still, and two ids of a kind are the same."""
-    return StreamContext(include_usage=True, clock=lambda: 1_700_000_000.0, new_id=lambda prefix: f"{prefix}1")
+    """Everything is wanted, time stands still, and the ids of a kind are numbered."""
+    made: Counter[str] = Counter()
+
+    def numbered(prefix: str) -> str:
+        made[prefix] += 1
+        return f"{prefix}{made[prefix]}"
+
+    return StreamContext(include_usage=True, clock=lambda: 1_700_000_000.0, new_id=numbered)
 
 
 def translated(source: ir.Protocol, target: ir.Protocol, *chunks: bytes) -> tuple[bytes, StreamTranslator]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import count
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -11,9 +10,20 @@ from hypothesis import strategies as st
 
 from asgi_llmgw import ir
 from asgi_llmgw.errors import UpstreamError
-from asgi_llmgw.protocols import SERVED, StreamContext, codec
+from asgi_llmgw.protocols import SERVED, codec
 from asgi_llmgw.translate import StreamTranslator, translate_response
-from tests.pairs import ANSWERS, BROKEN_CALL, EVERY_PAIR, FAULTS, STREAMS, answers, frames_of, streams, value_of
+from tests.pairs import (
+    ANSWERS,
+    BROKEN_CALL,
+    EVERY_PAIR,
+    FAULTS,
+    STREAMS,
+    answers,
+    context,
+    frames_of,
+    streams,
+    value_of,
+)
 from tests.readers import Heard, SDKError, hear_answer, hear_stream
 from tests.strategies import plain_responses, tellings
 from tests.wire import needs_wire
@@ -25,14 +35,6 @@ QUICK = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-
-
-def context() -> StreamContext:
-    """Everything is wanted, and no two ids are the same."""
-    number = count(1)
-    return StreamContext(
-        include_usage=True, clock=lambda: 1_700_000_000.0, new_id=lambda prefix: f"{prefix}{next(number)}"
-    )
 
 
 @needs_wire
