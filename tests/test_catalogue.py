@@ -1,6 +1,7 @@
 """Every known pitfall and fault of this path has a test that cites its id: in a docstring, a comment or a test's id.
 
-Pitfalls: S is tool-call deltas and indexes, T endings and order, U usage, F1 to F18 bytes, framing and error frames.
+Pitfalls: P is what was seen going wrong elsewhere, S tool-call deltas and indexes, T endings and order, U usage, F1 to
+F18 bytes, framing and error frames, R reasoning and its signatures, J schemas, I calls and results, C coding agents.
 Faults: F001 to F116 are inbound framing, bodies, routing, headers and the client's lifecycle.
 """
 
@@ -10,13 +11,13 @@ import re
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
-CITED = re.compile(r"(?<![A-Za-z0-9])[STUF][0-9]{1,3}(?![A-Za-z0-9])")
+CITED = re.compile(r"(?<![A-Za-z0-9])[PSTUFRJIC][0-9]{1,3}(?![A-Za-z0-9])")
 
 PITFALLS = {
     f"{letter}{number}"
-    for letter, last in {"S": 15, "T": 25, "U": 11, "F": 18}.items()
+    for letter, last in {"S": 15, "T": 25, "U": 11, "F": 18, "R": 12, "J": 12, "I": 17, "C": 14}.items()
     for number in range(1, last + 1)
-}
+} | {f"P{number}" for number in range(10)}
 FAULTS = {
     f"F{number:03}"
     for first, last in ((1, 26), (27, 50), (69, 82), (97, 108), (109, 116))
@@ -24,6 +25,8 @@ FAULTS = {
 }
 NOT_ON_THIS_PATH = {
     "F4": "Amazon's binary event stream",
+    "C11": "tools that vanish behind a proxy for a reason nobody has found",
+    "C14": "several keys for one provider, which are not rotated yet",
 }
 
 

@@ -12,6 +12,7 @@ from asgi_llmgw.ir import Protocol
 from asgi_llmgw.protocols import RequestHead, codec
 from asgi_llmgw.render import send_error
 from asgi_llmgw.routing.routes import Route, RouteTable
+from asgi_llmgw.translate import translate_request
 
 _MAX_MODEL_NAME: Final = 256
 _JSON_TYPES: Final = ("application/json", "text/json", "text/plain")
@@ -48,6 +49,8 @@ class RouterMiddleware:
         try:
             _check_media(exchange.headers)
             body = await read_body(receive, headers=exchange.headers, limit=self._max_body)
+            if protocol == "openai_chat":
+                body = _as_chat(body)
             head = self._head(exchange, protocol, path_with_query(scope), body)
             exchange.model = head.model
             exchange.stream = head.stream
@@ -82,6 +85,13 @@ class RouterMiddleware:
                 code="model_not_found",
             )
         return route
+
+
+def _as_chat(body: bytes) -> bytes:
+    """Some editors (Cursor) send what is meant for Responses to the path of Chat Completions, and expect chat back."""
+    if b'"input"' not in body or b'"messages"' in body:
+        return body
+    return translate_request(body, source="openai_responses", target="openai_chat").body
 
 
 def _is_name(model: str) -> bool:

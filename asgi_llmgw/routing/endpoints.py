@@ -146,8 +146,9 @@ def _find_gemini(method: str, path: str) -> tuple[EndpointRow, str | None] | Non
 
     Newer clients of its say `/v1/`, and some leave `models/` out.
     """
+    path = _without_versions(path)
     version = next((found for found in _GEMINI_VERSIONS if path.startswith(found + "/")), None)
-    rest = path[len(version) :] if version is not None else _without_versions(path)
+    rest = path.removeprefix(version or "")
     name, colon, action = rest.rpartition(":")
     row = _ACTIONS.get(action) if colon and (method == "POST" or version is not None) else None
     if row is None and version is None:

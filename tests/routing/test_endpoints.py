@@ -159,6 +159,7 @@ def test_the_models_list_has_three_dialects(headers: tuple[tuple[bytes, bytes], 
                 "/v1/models/openai/gpt-4.1:generateContent",
                 "/v1alpha/models/openai/gpt-4.1:generateContent",
                 "/v1beta/openai/gpt-4.1:generateContent",
+                "/v1/v1beta/models/openai/gpt-4.1:generateContent",
                 "/models/openai/gpt-4.1:generateContent",
             )
         ),
