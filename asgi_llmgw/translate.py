@@ -11,9 +11,6 @@ from typing import Final
 
 import msgspec
 
-from asgi_llmgw.carried_answers import Carrier, carrier, carry_response
-from asgi_llmgw.carried_bodies import TAKEN_OUT, carries_state, without_foreign_state
-from asgi_llmgw.carried_requests import addressed_to, restore_state
 from asgi_llmgw.errors import UpstreamError
 from asgi_llmgw.ir import (
     ChatRequest,
@@ -35,9 +32,12 @@ from asgi_llmgw.ir import (
 )
 from asgi_llmgw.ir.events import ReasoningDelta, ToolInputDelta
 from asgi_llmgw.protocols import EncodedError, Profile, StreamContext, codec, new_id
+from asgi_llmgw.reasoning.answers import Carrier, carrier, carry_response
+from asgi_llmgw.reasoning.bodies import TAKEN_OUT, carries_state, without_foreign_state
+from asgi_llmgw.reasoning.requests import addressed_to, restore_state
+from asgi_llmgw.reasoning.turns import TurnRecorder
 from asgi_llmgw.sse import SSEDecoder, comment
 from asgi_llmgw.tool_names import ToolNames
-from asgi_llmgw.turns import TurnRecorder
 
 _DEFAULT_PROFILE: Final = Profile()
 

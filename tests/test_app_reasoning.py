@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from asgi_llmgw import Gateway, build_app
-from asgi_llmgw.carriers import MARK
 from asgi_llmgw.config import parse_config
 from asgi_llmgw.json import JSONObject, as_list, as_object, dumps, loads_object
+from asgi_llmgw.reasoning.envelope import MARK
 from asgi_llmgw.testing import FakeResponse, FakeUpstream, call, http_scope
-from tests.reasoning import SIGNATURE, THOUGHT, UPSTREAMS, turn_of
+from tests.reasoning.cases import SIGNATURE, THOUGHT, UPSTREAMS, turn_of
 from tests.replaying import next_request, without_conventions
 from tests.samples import chat_request, gemini_answer, messages_answer
 

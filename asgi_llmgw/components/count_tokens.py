@@ -10,14 +10,14 @@ import anyio
 
 from asgi_llmgw._types import Receive, Scope, Send
 from asgi_llmgw.asgi import MAX_BODY, ClientDisconnected, read_body, send_gone, watch_disconnect
-from asgi_llmgw.carried_bodies import carries_state, without_foreign_state
-from asgi_llmgw.carriers import PROCESS_KEY
 from asgi_llmgw.errors import GatewayError, UpstreamError
 from asgi_llmgw.exchange import Exchange, Target
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.json import JSONError, JSONObject, as_int, loads_object, replace_model
 from asgi_llmgw.protocols.base import parse_request
 from asgi_llmgw.providers.base import Provider
+from asgi_llmgw.reasoning.bodies import carries_state, without_foreign_state
+from asgi_llmgw.reasoning.envelope import PROCESS_KEY
 from asgi_llmgw.render import send_error, send_json
 from asgi_llmgw.tokens import estimate_tokens
 from asgi_llmgw.upstream.base import Upstream, UpstreamRequest

@@ -25,8 +25,6 @@ from asgi_llmgw.asgi import (
     send_gone,
     watch_disconnect,
 )
-from asgi_llmgw.carried_bodies import TAKEN_OUT, carries_state, without_foreign_state
-from asgi_llmgw.carriers import PROCESS_KEY
 from asgi_llmgw.errors import GatewayError, InvalidUpstreamResponse, UpstreamError
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange
 from asgi_llmgw.ir import Protocol
@@ -35,6 +33,8 @@ from asgi_llmgw.passthrough import PassThrough, ask_for_usage, tells_finish
 from asgi_llmgw.protocols import Codec, codec, scrub
 from asgi_llmgw.providers.base import Provider
 from asgi_llmgw.providers.classify import retry_after
+from asgi_llmgw.reasoning.bodies import TAKEN_OUT, carries_state, without_foreign_state
+from asgi_llmgw.reasoning.envelope import PROCESS_KEY
 from asgi_llmgw.render import send_error
 from asgi_llmgw.upstream.base import Upstream, UpstreamRequest, UpstreamResponse
 

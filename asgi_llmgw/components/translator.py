@@ -21,11 +21,12 @@ from asgi_llmgw.asgi import (
     send_gone,
     send_response,
 )
-from asgi_llmgw.carriers import PROCESS_KEY
 from asgi_llmgw.errors import ConfigError, GatewayError, InvalidRequest, InvalidUpstreamResponse, UpstreamError
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange, OnLoss
 from asgi_llmgw.ir import ChatRequest, Diagnostic, Protocol
 from asgi_llmgw.protocols import Profile, StreamContext, codec
+from asgi_llmgw.reasoning.envelope import PROCESS_KEY
+from asgi_llmgw.reasoning.turns import Turn, TurnRecorder, missing_turns, pack_turn, turn_of, unpack_turn, with_turns
 from asgi_llmgw.render import send_error
 from asgi_llmgw.store.base import SideTable
 from asgi_llmgw.tool_names import ToolNames
@@ -37,7 +38,6 @@ from asgi_llmgw.translate import (
     translate_response,
     write_request,
 )
-from asgi_llmgw.turns import Turn, TurnRecorder, missing_turns, pack_turn, turn_of, unpack_turn, with_turns
 
 _log: Final = logging.getLogger("asgi_llmgw.translator")
 SIDE_TABLE_TTL: Final = 3600.0

@@ -9,7 +9,6 @@ from typing import Annotated, Literal, Self, TypeAlias
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from asgi_llmgw.asgi import MAX_BODY
-from asgi_llmgw.carriers import PROCESS_KEY
 from asgi_llmgw.components.auth import hash_key
 from asgi_llmgw.components.translator import SIDE_TABLE_TTL
 from asgi_llmgw.config.fields import (
@@ -25,6 +24,7 @@ from asgi_llmgw.config.fields import (
 from asgi_llmgw.exchange import OnLoss
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.providers.base import AuthStyle
+from asgi_llmgw.reasoning.envelope import PROCESS_KEY
 from asgi_llmgw.routing.routes import Strategy
 from asgi_llmgw.timeouts import Timeouts
 

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from asgi_llmgw.carriers import PROCESS_KEY, seal
 from asgi_llmgw.components.proxy import ProxyApp
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange
 from asgi_llmgw.ir import Opaque
 from asgi_llmgw.json import dumps, loads_object
 from asgi_llmgw.providers.base import Provider
+from asgi_llmgw.reasoning.envelope import PROCESS_KEY, seal
 from asgi_llmgw.testing import FakeResponse, FakeUpstream, call, http_scope
 from tests.samples import messages_answer
 

@@ -13,7 +13,7 @@ from asgi_llmgw.json import as_list, as_object, dumps, loads_object
 from asgi_llmgw.protocols import Profile
 from asgi_llmgw.store.memory import MemorySideTable
 from asgi_llmgw.testing import call, http_scope
-from tests.reasoning import SIGNING, UPSTREAMS, Upstream, as_stream, turn_of
+from tests.reasoning.cases import SIGNING, UPSTREAMS, Upstream, as_stream, turn_of
 from tests.replaying import next_request, without_conventions
 from tests.samples import chat_request
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from asgi_llmgw.carriers import PROCESS_KEY
 from asgi_llmgw.config import load_config
 from asgi_llmgw.config.load import parse_config
 from asgi_llmgw.errors import ConfigError
+from asgi_llmgw.reasoning.envelope import PROCESS_KEY
 
 SECRET = "0123456789abcdef-canary"
 

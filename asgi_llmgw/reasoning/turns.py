@@ -11,7 +11,6 @@ from typing import Final
 
 import msgspec
 
-from asgi_llmgw.carried_answers import state_of, with_state
 from asgi_llmgw.ir import (
     ChatRequest,
     ChatResponse,
@@ -28,6 +27,7 @@ from asgi_llmgw.ir import (
     ToolCallPart,
     explode,
 )
+from asgi_llmgw.reasoning.answers import state_of, with_state
 
 
 class TurnItem(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from asgi_llmgw.carried_answers import state_of
-from asgi_llmgw.carriers import MARK
 from asgi_llmgw.errors import UpstreamError
 from asgi_llmgw.ir import Protocol, accumulate, check_stream
 from asgi_llmgw.json import dumps
 from asgi_llmgw.protocols import PROTOCOLS, Profile, codec
+from asgi_llmgw.reasoning.answers import state_of
+from asgi_llmgw.reasoning.envelope import MARK
 from asgi_llmgw.sse import SSEDecoder
 from asgi_llmgw.translate import StreamTranslator, translate_request, translate_response
-from tests.reasoning import CALL, SIGNING, TOOL_CALL, UPSTREAMS, Upstream, as_stream, gemini, many, turn_of
+from tests.reasoning.cases import CALL, SIGNING, TOOL_CALL, UPSTREAMS, Upstream, as_stream, gemini, many, turn_of
 from tests.replaying import GEMINI_PATH, next_request
 from tests.wire import needs_wire, recordings
 

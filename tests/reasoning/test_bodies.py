@@ -6,10 +6,10 @@ import base64
 
 import pytest
 
-from asgi_llmgw.carried_bodies import carries_state, without_foreign_state
-from asgi_llmgw.carriers import MARK, seal
 from asgi_llmgw.ir import Opaque, Protocol
 from asgi_llmgw.json import JSONObject, dumps, loads_object
+from asgi_llmgw.reasoning.bodies import carries_state, without_foreign_state
+from asgi_llmgw.reasoning.envelope import MARK, seal
 from asgi_llmgw.translate import translate_request
 
 KEY = b"a key of the gateway's"

@@ -8,7 +8,6 @@ from typing import Final, Protocol, TypeVar
 import msgspec
 
 from asgi_llmgw import ir
-from asgi_llmgw.carriers import STANDARD, Envelope, Place, seal
 from asgi_llmgw.ir import (
     ChatResponse,
     ChoiceEnd,
@@ -28,6 +27,7 @@ from asgi_llmgw.ir import (
     accumulate,
     explode,
 )
+from asgi_llmgw.reasoning.envelope import STANDARD, Envelope, Place, seal
 
 _OWN_CARRIER: Final = ("anthropic_messages", "openai_responses")
 _P = TypeVar("_P", bound=ir.Part)

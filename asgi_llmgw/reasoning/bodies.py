@@ -12,10 +12,10 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from asgi_llmgw.carriers import MARK, STANDARD, open_envelope
 from asgi_llmgw.ir import Diagnostic, Protocol
 from asgi_llmgw.json import JSONError, JSONObject, JSONValue, as_list, as_object, dumps, loads_object
 from asgi_llmgw.protocols.base import STATE_MARK
+from asgi_llmgw.reasoning.envelope import MARK, STANDARD, open_envelope
 
 _STATE_MARK: Final = base64.b64encode(STATE_MARK).rstrip(b"=").decode()
 _MARKS: Final = (MARK.encode(), _STATE_MARK.encode())

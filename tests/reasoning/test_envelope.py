@@ -8,9 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asgi_llmgw.carried_answers import carrier, carry_response, state_of
-from asgi_llmgw.carried_requests import addressed_to, restore_state
-from asgi_llmgw.carriers import MARK, Envelope, Place, open_envelope, seal, unseal
 from asgi_llmgw.ir import (
     Base64Source,
     ChatRequest,
@@ -33,6 +30,9 @@ from asgi_llmgw.ir import (
     check_stream,
     explode,
 )
+from asgi_llmgw.reasoning.answers import carrier, carry_response, state_of
+from asgi_llmgw.reasoning.envelope import MARK, Envelope, Place, open_envelope, seal, unseal
+from asgi_llmgw.reasoning.requests import addressed_to, restore_state
 from tests.strategies import PROTOCOL, TEXT, build, maybe, responses, tellings
 
 KEY = b"k" * 32

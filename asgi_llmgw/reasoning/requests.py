@@ -7,8 +7,6 @@ from typing import Final
 
 import msgspec
 
-from asgi_llmgw.carried_answers import state_of, with_state
-from asgi_llmgw.carriers import MARK, Envelope, open_envelope
 from asgi_llmgw.ir import (
     ChatRequest,
     Diagnostic,
@@ -22,6 +20,8 @@ from asgi_llmgw.ir import (
     ToolCallPart,
 )
 from asgi_llmgw.protocols.base import safe_tool_call_id
+from asgi_llmgw.reasoning.answers import state_of, with_state
+from asgi_llmgw.reasoning.envelope import MARK, Envelope, open_envelope
 
 _UNKNOWN: Final = "State of unknown origin is sent to nobody."
 

@@ -17,7 +17,7 @@ from asgi_llmgw.ir import (
     TextPart,
     ToolCallPart,
 )
-from asgi_llmgw.turns import Turn, TurnRecorder, missing_turns, pack_turn, turn_of, unpack_turn, with_turns
+from asgi_llmgw.reasoning.turns import Turn, TurnRecorder, missing_turns, pack_turn, turn_of, unpack_turn, with_turns
 
 SIGNED = Opaque("anthropic_messages", "signature", "EqQB==")
 THOUGHT = Opaque("gemini_generate", "thought_signature", "CiwB==")
