@@ -10,16 +10,17 @@ import anyio
 
 from asgi_llmgw._types import Receive, Scope, Send
 from asgi_llmgw.asgi import MAX_BODY, ClientDisconnected, read_body, send_gone, watch_disconnect
-from asgi_llmgw.errors import GatewayError, UpstreamError
+from asgi_llmgw.errors import GatewayError
 from asgi_llmgw.exchange import Exchange, Target
 from asgi_llmgw.ir import Protocol
-from asgi_llmgw.json import JSONError, JSONObject, as_int, loads_object, replace_model
+from asgi_llmgw.json import JSONError, JSONObject, as_int, as_object, dumps, loads_object, replace_model
 from asgi_llmgw.protocols.base import parse_request
 from asgi_llmgw.providers.base import Provider
 from asgi_llmgw.reasoning.bodies import carries_state, without_foreign_state
 from asgi_llmgw.reasoning.envelope import PROCESS_KEY
 from asgi_llmgw.render import send_error, send_json
 from asgi_llmgw.tokens import estimate_tokens
+from asgi_llmgw.translate import translate_request
 from asgi_llmgw.upstream.base import Upstream, UpstreamRequest
 
 ESTIMATED: Final = (b"x-llmgw-token-count", b"estimate")
@@ -35,6 +36,11 @@ _PATH: Final[dict[Protocol, str]] = {
     "openai_responses": "/v1/responses/input_tokens",
     "anthropic_messages": "/v1/messages/count_tokens",
 }
+
+_COUNTED: Final = frozenset(
+    {"model", "messages", "system", "input", "instructions", "tools", "tool_choice", "thinking", "reasoning", "text"}
+)
+"""What the counts of Anthropic and OpenAI take of a request."""
 
 
 class CountTokensApp:
@@ -86,28 +92,64 @@ class CountTokensApp:
         if answer is not None:
             await send_json(send, 200, answer, request_id=exchange.request_id)
             return
-        counted: JSONObject = {_FIELD.get(protocol, "input_tokens"): estimate_tokens(request)}
-        if protocol == "openai_responses":
-            counted["object"] = "response.input_tokens"
+        counted = _told(estimate_tokens(request), protocol)
         await send_json(send, 200, counted, request_id=exchange.request_id, extra_headers=(ESTIMATED,))
 
     async def _ask(self, exchange: Exchange, protocol: Protocol, body: bytes) -> JSONObject | None:
         """The first target's own count, None where it has none or does not tell."""
-        field = _FIELD.get(protocol)
         for target in exchange.targets[:1]:
             provider = self._providers.get(target.provider)
-            if field is None or provider is None or protocol not in provider.protocols or not provider.usable():
+            spoken = None if provider is None else _counting(provider, protocol)
+            if provider is None or spoken is None or not provider.usable():
                 continue
             exchange.provider, exchange.upstream_model = provider.name, target.model
             try:
-                request = _request(provider, protocol, target, body, exchange)
+                if spoken != protocol:
+                    body = _translated(body, protocol, spoken, target.model, provider)
+                request = _request(provider, spoken, target, body, exchange)
                 async with self._upstreams[provider.name].open(request) as response:
                     answer = loads_object(await response.aread(limit=_MAX_ANSWER))
-            except (UpstreamError, JSONError):
+            except (GatewayError, JSONError):
                 return None
-            if response.status == 200 and as_int(answer.get(field)) is not None:
-                return answer
+            count = as_int(answer.get(_FIELD[spoken]))
+            if response.status == 200 and count is not None:
+                return answer if spoken == protocol else _told(count, protocol)
         return None
+
+
+def _counting(provider: Provider, protocol: Protocol) -> Protocol | None:
+    """The protocol to ask this provider in: the client's own if it can, else any that counts."""
+    can = [name for name in provider.protocols if name in _FIELD]
+    return protocol if protocol in can else next(iter(can), None)
+
+
+def _translated(body: bytes, source: Protocol, target: Protocol, model: str, provider: Provider) -> bytes:
+    """The prompt of a count in another vendor's words.
+
+    Raises:
+        GatewayError: it cannot be said there.
+    """
+    request = parse_request(body)
+    if source == "gemini_generate":
+        request = as_object(request.get("generateContentRequest")) or request
+    elif source == "anthropic_messages":
+        # a count has no limit of output, but a request must
+        request = {"max_tokens": 1, **request}
+    path = f"/v1beta/models/{quote(model, safe='')}:generateContent"
+    profile = provider.profile_for(model)
+    asked = translate_request(dumps(request), source=source, target=target, path=path, model=model, profile=profile)
+    prompt = loads_object(asked.body)
+    if target == "gemini_generate":
+        return dumps({"generateContentRequest": {"model": f"models/{model}", **prompt}})
+    return dumps({name: value for name, value in prompt.items() if name in _COUNTED})
+
+
+def _told(count: int, protocol: Protocol) -> JSONObject:
+    """The number in the client's own shape."""
+    answer: JSONObject = {_FIELD.get(protocol, "input_tokens"): count}
+    if protocol == "openai_responses":
+        answer["object"] = "response.input_tokens"
+    return answer
 
 
 def _request(

@@ -7,13 +7,14 @@ from asgi_llmgw.components.count_tokens import CountTokensApp
 from asgi_llmgw.errors import UpstreamError
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Target
 from asgi_llmgw.ir import Protocol
-from asgi_llmgw.json import as_int, as_object, dumps, loads_object
+from asgi_llmgw.json import JSONObject, as_int, as_object, dumps, loads_object
 from asgi_llmgw.providers.base import Provider
 from asgi_llmgw.testing import FakeResponse, FakeUpstream, RecordingSend, ScriptedReceive, call, http_scope
 
 pytestmark = pytest.mark.anyio
 
-BODY = dumps({"model": "smart", "messages": [{"role": "user", "content": "Hello"}]})
+HELLO: JSONObject = {"role": "user", "content": "Hello"}
+BODY = dumps({"model": "smart", "messages": [HELLO]})
 CLAUDE = Provider(
     name="claude",
     base_url="https://claude.example",
@@ -58,12 +59,34 @@ async def test_asks_gemini_by_path() -> None:
     assert upstream.requests[0].url == "https://gemini.example/v1beta/models/the%2Fmodel:countTokens"
 
 
+async def test_asks_a_vendor_of_another_protocol_in_its_own_words() -> None:
+    """C4: Claude Code before Gemini."""
+    app, upstream = counting(FakeResponse([b'{"totalTokens":21}']))
+    tool: JSONObject = {"name": "look_up", "input_schema": {"type": "object"}}
+    body = dumps({"model": "smart", "system": "Be short.", "tools": [tool], "messages": [HELLO]})
+    answer = await call(app, {**http_scope(), SCOPE_KEY: exchange("gemini")}, body)
+    assert answer.json == {"input_tokens": 21}
+    assert b"x-llmgw-token-count" not in answer.headers
+    asked = as_object(loads_object(upstream.requests[0].body)["generateContentRequest"])
+    assert asked["model"] == "models/the/model"
+    assert {"contents", "systemInstruction", "tools"} <= asked.keys()
+
+
+async def test_asks_anthropic_for_a_gemini_clients_count() -> None:
+    app, upstream = counting(FakeResponse([b'{"input_tokens":8}']))
+    body = dumps({"contents": [{"role": "user", "parts": [{"text": "Hello"}]}]})
+    answer = await call(app, {**http_scope(), SCOPE_KEY: exchange("claude", "gemini_generate")}, body)
+    assert answer.json == {"totalTokens": 8}
+    asked = loads_object(upstream.requests[0].body)
+    assert asked.keys() == {"model", "messages"}
+
+
 async def test_answers_in_the_shape_of_responses() -> None:
     app, upstream = counting(FakeResponse([b'{"object":"response.input_tokens","input_tokens":7}']))
     answer = await call(app, {**http_scope(), SCOPE_KEY: exchange("both", "openai_responses")}, BODY)
     assert answer.json == {"object": "response.input_tokens", "input_tokens": 7}
     assert upstream.requests[0].url == "https://both.example/v1/responses/input_tokens"
-    estimated = await call(app, {**http_scope(), SCOPE_KEY: exchange("claude", "openai_responses")}, BODY)
+    estimated = await call(app, {**http_scope(), SCOPE_KEY: exchange("openai", "openai_responses")}, BODY)
     assert as_object(estimated.json)["object"] == "response.input_tokens"
     assert estimated.headers[b"x-llmgw-token-count"] == b"estimate"
 
