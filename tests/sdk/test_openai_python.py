@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from tests.sdk.conftest import CLIENT_KEY, Running
 from tests.sdk.expected import expected
+from tests.wire import needs_wire
 
 PLAIN = [
     ("openai_chat", "async-with-temperature"),
@@ -120,6 +121,7 @@ def test_tool_calls(client: openai.OpenAI, folder: str, name: str) -> None:
     assert answer.choices[0].finish_reason == "tool_calls"
 
 
+@needs_wire
 @pytest.mark.parametrize(("folder", "name"), PARALLEL)
 def test_parallel_calls_come_as_several(folder: str, name: str) -> None:
     assert len(expected(folder, name).calls) > 1 or folder != "openai_chat"
