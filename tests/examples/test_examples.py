@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,9 +75,11 @@ class Running:
 
     url: str
     log: list[JSONObject] = field(default_factory=list)
+    clients: ExitStack = field(default_factory=ExitStack)
 
     def client(self, key: str) -> OpenAI:
-        return OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=PATIENCE)
+        client = OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=PATIENCE)
+        return self.clients.enter_context(client)
 
     @property
     def outcomes(self) -> list[object]:
@@ -100,7 +102,8 @@ def serving(command: str, folder: Path, **more: str) -> Iterator[Running]:
     running = Running(f"http://127.0.0.1:{port}")
     try:
         wait_until_listening(process, port)
-        yield running
+        with running.clients:
+            yield running
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=PATIENCE)
     finally:
