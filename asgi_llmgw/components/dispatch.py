@@ -124,10 +124,12 @@ class CommitGuard:
         self._lock = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._late: asyncio.Task[None] | None = None
+        self._flushed = False
         self.committed = False
 
     async def __call__(self, message: Message) -> None:
-        if not self.committed:
+        # committed is not enough: what was held may be on its way still
+        if not self._flushed:
             async with self._lock:
                 if await self._hold(message):
                     return
@@ -185,3 +187,4 @@ class CommitGuard:
         held, self._held = self._held, []
         for message in held:
             await self._send(message)
+        self._flushed = True

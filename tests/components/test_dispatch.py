@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import anyio
 import pytest
 
-from asgi_llmgw._types import ASGIApp, Receive, Scope, Send
+from asgi_llmgw._types import ASGIApp, Message, Receive, Scope, Send
 from asgi_llmgw.components.dispatch import HOLD_FRAMES, CommitGuard, DispatchApp
 from asgi_llmgw.components.proxy import ProxyApp
 from asgi_llmgw.components.translator import TranslatorMiddleware
@@ -226,3 +226,25 @@ async def test_holds_a_bounded_number_of_bytes() -> None:
 def test_needs_a_provider() -> None:
     with pytest.raises(ConfigError):
         DispatchApp(providers={})
+
+
+async def test_a_chunk_does_not_overtake_what_was_held() -> None:
+    """The timer lets the start go while the upstream goes on."""
+    gate, sending = anyio.Event(), anyio.Event()
+    seen: list[object] = []
+
+    async def slow(message: Message) -> None:
+        sending.set()
+        await gate.wait()
+        seen.append(message.get("body", "start"))
+
+    guard = CommitGuard(slow, Exchange("r"))
+    await guard({"type": "http.response.start", "status": 200, "headers": []})
+    await guard({"type": "http.response.body", "body": b"held", "more_body": True})
+    async with anyio.create_task_group() as group:
+        group.start_soon(guard.commit)
+        await sending.wait()
+        group.start_soon(guard, {"type": "http.response.body", "body": b"next", "more_body": True})
+        await anyio.lowlevel.checkpoint()
+        gate.set()
+    assert seen == ["start", b"held", b"next"]
