@@ -2,7 +2,121 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+Measure: TypeAlias = Literal["requests", "tokens", "cost", "slots"]
+"""What a limit counts; `cost` is in millionths of a USD, `slots` are requests that run at the same time."""
+
+Period: TypeAlias = Literal["minute", "day", "month"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A ceiling somebody has set.
+
+    Args:
+        scope: what it is about: a client's key, a model, a tenant.
+        owner: the name of that key, model or tenant.
+        measure: what is counted.
+        ceiling: so much and no more.
+        period: `minute` slides: no 60 seconds ever hold more than the ceiling. `day` and `month` are calendar periods
+            in UTC. None for slots, which are given back at the end of each request.
+    """
+
+    scope: Literal["key", "model", "tenant"]
+    owner: str
+    measure: Measure
+    ceiling: int
+    period: Period | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """So much of a limit is wanted."""
+
+    limit: Limit
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a limit stands: what is left of it, and the seconds until all of it is there again."""
+
+    limit: Limit
+    remaining: int
+    reset: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """All that was claimed is set aside until it is settled, or until its lease runs out.
+
+    Args:
+        id: the request's; reserving or settling it twice counts once.
+        claims: what was claimed.
+        standings: how each claim's limit stands with it, in the order of the claims.
+        time: the store's clock at the time, seconds since the epoch: amounts are settled where they were claimed.
+    """
+
+    id: str
+    claims: tuple[Claim, ...]
+    standings: tuple[Standing, ...]
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """Nothing was set aside, because one limit has not enough left.
+
+    Args:
+        limit: the limit; where several are short, the one that is short for longest.
+        retry_after: seconds until the same claim may succeed.
+        standings: how each claim's limit stands, in the order of the claims.
+    """
+
+    limit: Limit
+    retry_after: float
+    standings: tuple[Standing, ...]
+
+
+class StoreUnavailable(Exception):
+    """The store cannot be asked: it is away, frozen, too slow or out of order. The message names no host."""
+
+
+class Store(Protocol):
+    """Limits, shared by all that use the store. Each call is atomic and one round trip; denial is a result.
+
+    Every method may raise `StoreUnavailable`.
+    """
+
+    async def reserve(self, claims: Sequence[Claim], /, *, request_id: str, lease: float) -> Reservation | Denied:
+        """Set aside all that is claimed, or nothing.
+
+        A lease that runs out, because its worker has died, gives back slots and what was claimed of days and months.
+        What was claimed of a minute stays counted: that minute will be over soon.
+
+        Args:
+            lease: seconds; `renew` prolongs it.
+        """
+        ...
+
+    async def renew(self, reservations: Sequence[Reservation], /, *, lease: float) -> None:
+        """These requests are still running: their leases end `lease` seconds from now."""
+        ...
+
+    async def settle(self, reservation: Reservation, actual: Mapping[Measure, int], /) -> None:
+        """Count what it really was instead of what was claimed, and give the slots back.
+
+        What `actual` does not name was claimed rightly. It is counted in full even where that goes over the ceiling,
+        and even after the lease has run out; a second time it changes nothing.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections. Calling it twice is harmless."""
+        ...
 
 
 class SideTable(Protocol):
