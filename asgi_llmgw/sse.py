@@ -42,9 +42,14 @@ class ServerSentEvent(msgspec.Struct, frozen=True, gc=False):
         return b"data: %b%b%b" % (data, newline, newline)
 
 
-def comment(text: str) -> bytes:
+class Comment(msgspec.Struct, frozen=True):
     """A comment line, which clients ignore and proxies count as traffic."""
-    return b": %b\n\n" % text.encode()
+
+    text: str
+
+    def encode(self, newline: bytes = b"\n") -> bytes:
+        """The comment as it goes on the wire."""
+        return b": %b%b%b" % (self.text.encode(), newline, newline)
 
 
 class SSEDecoder:

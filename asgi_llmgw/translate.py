@@ -36,7 +36,7 @@ from asgi_llmgw.reasoning.answers import Carrier, carrier, carry_response
 from asgi_llmgw.reasoning.bodies import TAKEN_OUT, carries_state, without_foreign_state
 from asgi_llmgw.reasoning.requests import addressed_to, restore_state
 from asgi_llmgw.reasoning.turns import TurnRecorder
-from asgi_llmgw.sse import SSEDecoder, comment
+from asgi_llmgw.sse import Comment, ServerSentEvent, SSEDecoder
 from asgi_llmgw.tool_names import ToolNames
 
 _DEFAULT_PROFILE: Final = Profile()
@@ -202,7 +202,7 @@ class _Ping(msgspec.Struct, frozen=True):
 
 
 _PING: Final = _Ping()
-_KEEP_ALIVE: Final[Mapping[Protocol, bytes]] = {"openai_chat": comment("keep-alive")}
+_KEEP_ALIVE: Final[Mapping[Protocol, Comment]] = {"openai_chat": Comment("keep-alive")}
 """What tells a client that nothing has happened yet; clients of Gemini would take a comment for JSON."""
 
 
@@ -262,36 +262,37 @@ class _Stream(StreamObserver):
         self._frames = SSEDecoder()
         self._decoder = codec(protocol).stream_decoder()
 
-    def _events(self, chunk: bytes | None) -> Iterable[StreamEvent | _Ping]:
+    def _events(self, chunk: bytes | None) -> list[StreamEvent | _Ping]:
         """What a chunk tells, or the end of input; nothing is read, and so nothing kept, once the stream is over."""
+        events: list[StreamEvent | _Ping] = []
         over = self.ended or self.fault is not None
         if over:
-            return
+            return events
+        decode, observe = self._decoder.feed, self.observe
         try:
             for frame in self._frames.close() if chunk is None else self._frames.feed(chunk):
                 if self.ended or self.fault is not None:
-                    return
+                    break
                 if frame.event == "ping":
-                    yield _PING
-                for event in self._decoder.feed(frame):
-                    self.observe(event)
-                    yield event
+                    events.append(_PING)
+                for event in decode(frame):
+                    observe(event)
+                    events.append(event)
         except UpstreamError as error:
-            yield from self._fault(error)
+            events.append(self._observed(StreamFault(error)))
+        return events
 
-    def _last_events(self, error: UpstreamError | None) -> Iterable[StreamEvent | _Ping]:
-        yield from self._events(None)
+    def _last_events(self, error: UpstreamError | None) -> list[StreamEvent | _Ping]:
+        events = self._events(None)
         if self.fault is None:
             for event in self._decoder.close():
-                if error is not None and isinstance(event, StreamFault):
-                    event = StreamFault(error)
-                self.observe(event)
-                yield event
+                cause = error if isinstance(event, StreamFault) else None
+                events.append(self._observed(event if cause is None else StreamFault(cause)))
+        return events
 
-    def _fault(self, error: UpstreamError) -> Iterable[StreamEvent]:
-        event = StreamFault(error)
+    def _observed(self, event: StreamEvent) -> StreamEvent:
         self.observe(event)
-        yield event
+        return event
 
 
 class StreamTranslator(_Stream):
@@ -312,7 +313,7 @@ class StreamTranslator(_Stream):
         recorder: takes note of that state, for clients that will not carry it.
     """
 
-    __slots__ = ("_begun", "_carrier", "_encoder", "_keep_alive", "_names", "_newline", "_recorder")
+    __slots__ = ("_alters", "_begun", "_carrier", "_encoder", "_keep_alive", "_names", "_newline", "_recorder")
 
     def __init__(
         self,
@@ -332,8 +333,9 @@ class StreamTranslator(_Stream):
         self._carrier: Carrier | None = None
         if carriers_key is not None and source != target:
             self._carrier = carrier(source, target, carriers_key)
+        self._alters = not (self._recorder is None and self._names is None and self._carrier is None)
         self._begun = False
-        self._keep_alive = _KEEP_ALIVE.get(target, b"")
+        self._keep_alive = _KEEP_ALIVE.get(target)
         client = codec(target)
         self._newline = client.frame_newline
         self._encoder = client.stream_encoder(context or StreamContext(model=model, include_usage=include_usage))
@@ -356,22 +358,30 @@ class StreamTranslator(_Stream):
         out = self._encode(self._last_events(error))
         return out + b"".join(frame.encode(self._newline) for frame in self._encoder.close())
 
-    def _encode(self, events: Iterable[StreamEvent | _Ping]) -> bytes:
-        newline, names, carrier, feed = self._newline, self._names, self._carrier, self._encoder.feed
-        out: list[bytes] = []
+    def _encode(self, events: list[StreamEvent | _Ping]) -> bytes:
+        newline, encode, alters = self._newline, self._encoder.feed, self._alters
+        out: list[ServerSentEvent | Comment] = []
         for event in events:
             if isinstance(event, _Ping):
                 # before the first output the answer may still become an error with a status
-                if out or self._begun:
+                if self._keep_alive is not None and (out or self._begun):
                     out.append(self._keep_alive)
-                continue
-            if self._recorder is not None:
-                self._recorder.observe(event)
-            for told in (event,) if names is None else names.event(event):
-                for carried in (told,) if carrier is None else carrier.event(told):
-                    out += [frame.encode(newline) for frame in feed(carried)]
+            elif alters:
+                for told in self._told(event):
+                    out += encode(told)
+            else:
+                out += encode(event)
         self._begun = self._begun or bool(out)
-        return b"".join(out)
+        return b"".join([frame.encode(newline) for frame in out])
+
+    def _told(self, event: StreamEvent) -> Iterable[StreamEvent]:
+        """The event as the client is told it: its own names for tools, other vendors' state where it can be carried."""
+        if self._recorder is not None:
+            self._recorder.observe(event)
+        named = (event,) if self._names is None else self._names.event(event)
+        if self._carrier is None:
+            return named
+        return [carried for told in named for carried in self._carrier.event(told)]
 
 
 class UsageTap(_Stream):
@@ -391,13 +401,11 @@ class UsageTap(_Stream):
     def feed(self, chunk: bytes) -> None:
         """Look at a chunk that is on its way."""
         self._last = (self._last + chunk)[-4:] if len(chunk) < 4 else chunk[-4:]
-        for _ in self._events(chunk):
-            pass
+        self._events(chunk)
 
     def close(self, error: UpstreamError | None = None) -> None:
         """The stream has ended, by `error` if its transport broke: from now on `fault` says whether it was whole."""
-        for _ in self._last_events(error):
-            pass
+        self._last_events(error)
 
     @property
     def at_boundary(self) -> bool:

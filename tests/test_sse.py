@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from openai._streaming import SSEDecoder as OpenAIDecoder
 
 from asgi_llmgw.errors import InvalidUpstreamResponse
-from asgi_llmgw.sse import ServerSentEvent, SSEDecoder, comment
+from asgi_llmgw.sse import Comment, ServerSentEvent, SSEDecoder
 
 Event = ServerSentEvent
 
@@ -224,5 +224,5 @@ def test_line_separators_are_written_as_json_escapes() -> None:
 
 
 def test_a_comment_is_no_event() -> None:
-    assert comment("keep-alive") == b": keep-alive\n\n"
-    assert whole(comment("keep-alive") + b"data: a\n\n") == [Event(b"a")]
+    assert Comment("keep-alive").encode() == b": keep-alive\n\n"
+    assert whole(Comment("keep-alive").encode() + b"data: a\n\n") == [Event(b"a")]
