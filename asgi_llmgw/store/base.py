@@ -31,6 +31,15 @@ class Limit:
     ceiling: int
     period: Period | None = None
 
+    def __post_init__(self) -> None:
+        if (self.period is None) != (self.measure == "slots"):
+            raise ValueError("slots have no period, and everything else has one")
+
+    @property
+    def counter(self) -> tuple[str, str, str, str]:
+        """What is counted together: a new ceiling goes on with what the old one has counted."""
+        return (self.scope, self.owner, self.measure, self.period or "")
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -39,10 +48,17 @@ class Claim:
     limit: Limit
     amount: int
 
+    def __post_init__(self) -> None:
+        if self.amount < 0:
+            raise ValueError("nobody can claim less than nothing")
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a limit stands: what is left of it, and the seconds until all of it is there again."""
+    """How a limit stands: what is left of it, and the seconds until all of it is there again.
+
+    Nobody knows when a running request ends: what waits for one alone is said to be there in a second.
+    """
 
     limit: Limit
     remaining: int
@@ -72,13 +88,24 @@ class Denied:
 
     Args:
         limit: the limit; where several are short, the one that is short for longest.
-        retry_after: seconds until the same claim may succeed.
+        retry_after: seconds until the same claim may succeed. A claim above the ceiling never does; then it is what is
+            left of the limit's period.
         standings: how each claim's limit stands, in the order of the claims.
     """
 
     limit: Limit
     retry_after: float
     standings: tuple[Standing, ...]
+
+
+def check_claims(claims: Sequence[Claim]) -> None:
+    """Refuse what no store can count.
+
+    Raises:
+        ValueError: a limit is claimed twice.
+    """
+    if len({claim.limit.counter for claim in claims}) != len(claims):
+        raise ValueError("a limit is claimed twice in one reservation")
 
 
 class StoreUnavailable(Exception):
@@ -98,12 +125,15 @@ class Store(Protocol):
         What was claimed of a minute stays counted: that minute will be over soon.
 
         Args:
+            claims: each limit once.
+            request_id: one that was made here, for this reservation alone. With an id that a client may choose,
+                whoever repeats one pays nothing.
             lease: seconds; `renew` prolongs it.
         """
         ...
 
     async def renew(self, reservations: Sequence[Reservation], /, *, lease: float) -> None:
-        """These requests are still running: their leases end `lease` seconds from now."""
+        """These requests are still running: their leases end `lease` seconds from now, if they have not ended yet."""
         ...
 
     async def settle(self, reservation: Reservation, actual: Mapping[Measure, int], /) -> None:

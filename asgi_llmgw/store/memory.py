@@ -2,15 +2,166 @@
 
 from __future__ import annotations
 
+import heapq
+import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
+from asgi_llmgw.store.base import Claim, Denied, Measure, Reservation, Standing, check_claims
+from asgi_llmgw.store.counters import Counter, make_counter
+
 _OVERHEAD: Final = 256
 """About what an entry costs besides its texts."""
+
+_SWEEP: Final = 60.0
+"""Seconds between two looks for limits that nobody uses any more."""
+_REMEMBERED: Final = 3600.0
+"""Seconds for which a request that is over is known, so that nothing counts twice."""
+
+
+class _Record(msgspec.Struct):
+    """A request that has set something aside, or had."""
+
+    claims: tuple[Claim, ...]
+    time: float
+    ends: float
+    settled: bool = False
+
+
+class MemoryStore:
+    """A `Store` for one process. It may be used from several event loops and threads.
+
+    Args:
+        clock: seconds since the epoch.
+        max_remembered: so many requests that are over are known at most.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.time, max_remembered: int = 100_000) -> None:
+        self._clock = clock
+        self._max_remembered = max_remembered
+        self._lock = threading.Lock()
+        self._counters: dict[tuple[str, str, str, str], Counter] = {}
+        self._open: dict[str, _Record] = {}
+        self._over: OrderedDict[str, _Record] = OrderedDict()
+        self._leases: list[tuple[float, str]] = []
+        self._swept = clock()
+
+    async def reserve(self, claims: Sequence[Claim], /, *, request_id: str, lease: float) -> Reservation | Denied:
+        """Set aside all that is claimed, or nothing."""
+        check_claims(claims)
+        with self._lock:
+            now = self._clock()
+            self._reap(now)
+            known = self._open.get(request_id) or self._over.get(request_id)
+            if known is not None:
+                return Reservation(request_id, known.claims, self._standings(known.claims, now), known.time)
+            denied = self._denied(claims, now)
+            if denied is not None:
+                return denied
+            for claim in claims:
+                self._counter(claim).claim(now, claim.amount)
+            self._open[request_id] = _Record(tuple(claims), now, now + lease)
+            heapq.heappush(self._leases, (now + lease, request_id))
+            return Reservation(request_id, tuple(claims), self._standings(claims, now), now)
+
+    async def renew(self, reservations: Sequence[Reservation], /, *, lease: float) -> None:
+        """These requests are still running: their leases end `lease` seconds from now, if they have not ended yet."""
+        with self._lock:
+            now = self._clock()
+            self._reap(now)
+            for reservation in reservations:
+                record = self._open.get(reservation.id)
+                if record is not None:
+                    record.ends = now + lease
+
+    async def settle(self, reservation: Reservation, actual: Mapping[Measure, int], /) -> None:
+        """Count what it really was instead of what was claimed, and give the slots back."""
+        with self._lock:
+            now = self._clock()
+            self._reap(now)
+            record = self._open.pop(reservation.id, None)
+            if record is not None:
+                self._give_back(record)
+            known = record or self._over.get(reservation.id)
+            if known is not None and known.settled:
+                return
+            about = known or _Record(reservation.claims, reservation.time, now)
+            for claim in about.claims:
+                amount = max(0, actual.get(claim.limit.measure, claim.amount))
+                self._counter(claim).charge(about.time, amount, claimed=claim.amount if known else 0)
+            about.settled, about.ends = True, now
+            self._remember(reservation.id, about)
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+    def __len__(self) -> int:
+        """How many limits are being counted."""
+        return len(self._counters)
+
+    def _counter(self, claim: Claim) -> Counter:
+        key = claim.limit.counter
+        counter = self._counters.get(key)
+        if counter is None:
+            counter = self._counters[key] = make_counter(claim.limit)
+        return counter
+
+    def _denied(self, claims: Sequence[Claim], now: float) -> Denied | None:
+        worst: tuple[float, Claim] | None = None
+        for claim in claims:
+            counter = self._counter(claim)
+            excess = counter.counted(now) + claim.amount - claim.limit.ceiling
+            if excess > 0:
+                wait = counter.wait(now, excess)
+                if worst is None or wait > worst[0]:
+                    worst = wait, claim
+        return worst and Denied(worst[1].limit, worst[0], self._standings(claims, now))
+
+    def _standings(self, claims: Sequence[Claim], now: float) -> tuple[Standing, ...]:
+        found = []
+        for claim in claims:
+            counter = self._counter(claim)
+            found.append(Standing(claim.limit, max(0, claim.limit.ceiling - counter.counted(now)), counter.reset(now)))
+        return tuple(found)
+
+    def _give_back(self, record: _Record) -> None:
+        for claim in record.claims:
+            self._counter(claim).give_back(record.time, claim.amount)
+
+    def _remember(self, request_id: str, record: _Record) -> None:
+        self._over[request_id] = record
+        self._over.move_to_end(request_id)
+        if len(self._over) > self._max_remembered:
+            self._over.popitem(last=False)
+
+    def _reap(self, now: float) -> None:
+        """End the leases that have run out, and forget what is long over."""
+        while self._leases and self._leases[0][0] <= now:
+            _, request_id = heapq.heappop(self._leases)
+            record = self._open.get(request_id)
+            if record is None:
+                continue
+            if record.ends > now:
+                heapq.heappush(self._leases, (record.ends, request_id))
+                continue
+            del self._open[request_id]
+            self._give_back(record)
+            self._remember(request_id, record)
+        while self._over and next(iter(self._over.values())).ends <= now - _REMEMBERED:
+            self._over.popitem(last=False)
+        if abs(now - self._swept) >= _SWEEP:
+            self._sweep(now)
+
+    def _sweep(self, now: float) -> None:
+        self._swept = now
+        self._counters = {key: counter for key, counter in self._counters.items() if counter.counted(now)}
+        if len(self._leases) > 2 * len(self._open) + 100:
+            self._leases = [(record.ends, request_id) for request_id, record in self._open.items()]
+            heapq.heapify(self._leases)
 
 
 class _Entry(msgspec.Struct, frozen=True):

@@ -1,0 +1,43 @@
+"""The arithmetic of periods, the same for every store (the scripts for Redis say it once more in Lua)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+
+CELL: Final = 3.0
+"""A sliding minute is counted in cells of so many seconds."""
+CELLS: Final = 20
+"""Cells in a minute; one more is counted, the one that the minute's beginning cuts in two."""
+MINUTE: Final = CELL * CELLS
+SOON: Final = 1.0
+"""Seconds to wait for what only running requests hold."""
+
+_DAY: Final = 86_400
+
+
+def cell_at(time: float) -> int:
+    """The cell of a moment."""
+    return int(time // CELL)
+
+
+def cell_end(cell: int) -> float:
+    """The moment from which no minute holds anything of the cell."""
+    return (cell + 1) * CELL + MINUTE
+
+
+def calendar(period: Literal["day", "month"], time: float) -> int:
+    """The number of the calendar day or month of a moment, in UTC."""
+    if period == "day":
+        return int(time // _DAY)
+    moment = datetime.fromtimestamp(time, UTC)
+    return moment.year * 12 + moment.month - 1
+
+
+def seconds_left(period: Literal["day", "month"], time: float) -> float:
+    """Seconds until the calendar day or month of a moment is over."""
+    if period == "day":
+        return _DAY - time % _DAY
+    first = datetime.fromtimestamp(time, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    following = (first + timedelta(days=31)).replace(day=1)
+    return following.timestamp() - time
