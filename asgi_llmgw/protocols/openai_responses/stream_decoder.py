@@ -6,6 +6,8 @@ end the response object. Parts open with their first word, so an empty item is n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from asgi_llmgw.ir import (
     ChoiceEnd,
     OutputPart,
@@ -31,6 +33,7 @@ from asgi_llmgw.protocols.openai.tokens import decode_tokens
 from asgi_llmgw.sse import ServerSentEvent
 
 from .errors import error_of_event, error_of_response
+from .flow import Flow
 from .parts import citation
 from .response_decoder import decode_call, decode_reasoning, decode_whole, text_of
 from .usage import decode_usage
@@ -71,7 +74,7 @@ class _Item:
 class ResponsesStreamDecoder:
     """Frames of one upstream stream in, events out; broken input becomes a `StreamFault`."""
 
-    __slots__ = ("_calls", "_ended", "_events", "_items", "_last", "_length", "_next", "_started")
+    __slots__ = ("_calls", "_ended", "_events", "_flow", "_items", "_last", "_length", "_next", "_started")
 
     def __init__(self) -> None:
         self._started = self._ended = self._calls = False
@@ -80,9 +83,16 @@ class ResponsesStreamDecoder:
         self._length = 0
         self._next = 0
         self._events: list[StreamEvent] = []
+        self._flow: Flow | None = None
 
-    def feed(self, frame: ServerSentEvent, /) -> list[StreamEvent]:
+    def feed(self, frame: ServerSentEvent, /) -> Sequence[StreamEvent]:
         """The events one frame tells. What comes after the end is ignored."""
+        if self._flow is not None:
+            more = self._flow.more(frame.data)
+            if more is not None:
+                return (more,)
+            self._length += self._flow.text_length
+            self._flow = None
         if self._ended or frame.data.strip() == _DONE:
             return []
         try:
@@ -100,6 +110,7 @@ class ResponsesStreamDecoder:
         if self._ended:
             return []
         self._ended = True
+        self._flow = None
         return [cut()]
 
     def _broken(self, reason: str) -> list[StreamEvent]:
@@ -198,6 +209,9 @@ class ResponsesStreamDecoder:
         if kind.endswith(".delta"):
             tokens = decode_tokens(data.get("logprobs")) or None
             self._say(item, text, delta or "", refusal=refusal, logprobs=data.get("logprobs") if tokens else None)
+            if text.index is not None and not text.closed and not refusal:
+                content = as_int(data.get("content_index")) or 0
+                self._flow = Flow(TextDelta, text.index, kind, self._last, content=content)
             return
         whole = as_str(data.get("refusal" if refusal else "text")) or ""
         if not text.said:
@@ -261,6 +275,7 @@ class ResponsesStreamDecoder:
         if fragment:
             item.said = True
             self._events.append(ToolInputDelta(item.index, fragment))
+            self._flow = Flow(ToolInputDelta, item.index, f"response.{name}.delta", self._last)
 
     def _thought(self, name: str, data: JSONObject) -> None:
         item = self._item(data, "reasoning")
@@ -277,6 +292,9 @@ class ResponsesStreamDecoder:
         item.thought = (name, place)
         item.said = True
         self._events.append(ReasoningDelta(item.index, words))
+        content, summary = (0, place) if name == "reasoning_summary_text" else (place, 0)
+        kind = f"response.{name}.delta"
+        self._flow = Flow(ReasoningDelta, item.index, kind, self._last, content=content, summary=summary)
 
     def _finish(self, item: _Item, value: JSONObject) -> None:
         """The item is complete: say what no event said, and close what is open."""
