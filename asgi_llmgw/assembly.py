@@ -1,0 +1,178 @@
+"""From a configuration to a stack of components: the only place that knows every one of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+
+from asgi_llmgw._types import ASGIApp
+from asgi_llmgw.components.auth import AuthMiddleware, Verify
+from asgi_llmgw.components.count_tokens import CountTokensApp
+from asgi_llmgw.components.dispatch import DispatchApp
+from asgi_llmgw.components.drain import Drain, DrainMiddleware
+from asgi_llmgw.components.endpoints import EndpointsMiddleware
+from asgi_llmgw.components.health import HealthApp, Readiness, ReadyApp
+from asgi_llmgw.components.json_array import JSONArrayMiddleware
+from asgi_llmgw.components.metrics import MetricsApp
+from asgi_llmgw.components.models import ModelsApp
+from asgi_llmgw.components.operations import OperationsApp
+from asgi_llmgw.components.proxy import ProxyApp
+from asgi_llmgw.components.router import RouterMiddleware
+from asgi_llmgw.components.translator import TranslatorMiddleware
+from asgi_llmgw.config import Config
+from asgi_llmgw.config.models import ReasoningSettings
+from asgi_llmgw.exchange import Operation, Principal
+from asgi_llmgw.gateway import Stack
+from asgi_llmgw.providers.base import Provider
+from asgi_llmgw.routing.routes import RouteTable
+from asgi_llmgw.shared import Shared
+from asgi_llmgw.store.base import SideTable
+from asgi_llmgw.store.memory import MemorySideTable
+from asgi_llmgw.upstream.aiohttp import AiohttpUpstream
+from asgi_llmgw.upstream.base import Upstream
+from asgi_llmgw.upstream.demo import DemoUpstream
+
+ANONYMOUS: Final = Principal("anonymous")
+"""Who everybody is where no keys are configured."""
+
+_DEMO: Final = "demo:"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What does not come from the configuration, and stays when that changes; see `build_app`."""
+
+    registry: CollectorRegistry
+    upstreams: Mapping[str, Upstream] = field(default_factory=dict)
+    upstream: Upstream | None = None
+    verify: Verify | None = None
+    trust_scope_user: bool = False
+    fallback: ASGIApp | None = None
+    drain: Drain = field(default_factory=Drain)
+
+    async def aclose(self) -> None:
+        """Close the transports; each once."""
+        for upstream in {id(upstream): upstream for upstream in (*self.upstreams.values(), self.upstream)}.values():
+            if upstream is not None:
+                await upstream.aclose()
+
+
+def assemble(config: Config, shared: Shared, given: Given) -> Stack:
+    """Put the stack of a configuration together.
+
+    Args:
+        shared: makes the parts that outlive the configuration, or takes them from the one before.
+
+    Raises:
+        ConfigError: the configuration cannot be used.
+    """
+    providers = config.providers_by_name()
+    table = config.route_table()
+    transports = _transports(config, providers, shared, given)
+    models = ModelsApp(table=table, created=int(time.time()))
+    max_body = config.server.max_body_bytes
+    counting = CountTokensApp(
+        providers=providers, upstreams=transports, max_body=max_body, carriers_key=config.reasoning.sealing_key
+    )
+
+    def readiness() -> Readiness:
+        return _readiness(table, providers, given.drain)
+
+    apps: dict[Operation, ASGIApp] = {
+        "chat": _chat(config, providers, table, transports, shared),
+        "count_tokens": RouterMiddleware(counting, table=table, max_body=max_body),
+        "models": models,
+        "model": models,
+        "health": HealthApp(),
+        "ready": ReadyApp(readiness),
+    }
+    if config.metrics.enabled:
+        apps["metrics"] = MetricsApp(given.registry)
+    app = _auth(config, OperationsApp(apps), given)
+    app = DrainMiddleware(app, drain=given.drain)
+    app = JSONArrayMiddleware(app)
+    app = EndpointsMiddleware(app, fallback=given.fallback)
+    return Stack(config, app, shared, readiness)
+
+
+def _auth(config: Config, app: ASGIApp, given: Given) -> ASGIApp:
+    keys = config.client_keys()
+    open_to_all = not keys and given.verify is None and not given.trust_scope_user
+    public: set[Operation] = {"health", "ready"}
+    if config.metrics.public:
+        public.add("metrics")
+    return AuthMiddleware(
+        app,
+        keys=keys,
+        verify=given.verify,
+        public=public,
+        anonymous=ANONYMOUS if open_to_all else None,
+        trust_scope_user=given.trust_scope_user,
+    )
+
+
+def _chat(
+    config: Config,
+    providers: Mapping[str, Provider],
+    table: RouteTable,
+    transports: Mapping[str, Upstream],
+    shared: Shared,
+) -> ASGIApp:
+    max_body, reasoning = config.server.max_body_bytes, config.reasoning
+    key, table_of_turns = reasoning.sealing_key, _side_table(reasoning, shared)
+    apps: dict[str, ASGIApp] = {
+        name: TranslatorMiddleware(
+            ProxyApp(provider, upstream=transports[name], max_body=2 * max_body, carriers_key=key),
+            over=provider.protocols,
+            profile_for=provider.profile_for,
+            max_body=max_body,
+            carriers_key=key,
+            side_table=table_of_turns,
+            side_table_ttl=reasoning.side_table_ttl_seconds,
+        )
+        for name, provider in providers.items()
+    }
+    return RouterMiddleware(DispatchApp(providers=apps, max_body=max_body), table=table, max_body=max_body)
+
+
+def _side_table(reasoning: ReasoningSettings, shared: Shared) -> SideTable | None:
+    if not reasoning.side_table:
+        return None
+    entries, size = reasoning.side_table_entries, reasoning.side_table_bytes
+    return shared.keep("side table", (entries, size), lambda: MemorySideTable(max_entries=entries, max_bytes=size))
+
+
+def _transports(config: Config, providers: Mapping[str, Provider], shared: Shared, given: Given) -> dict[str, Upstream]:
+    """One transport for each provider; those that need nothing special share one pool."""
+    found: dict[str, Upstream] = {}
+    for name, provider in providers.items():
+        if name in given.upstreams:
+            found[name] = given.upstreams[name]
+        elif provider.base_url.startswith(_DEMO):
+            found[name] = _keep(shared, f"demo {name}", DemoUpstream)
+        elif given.upstream is not None:
+            found[name] = given.upstream
+        elif config.providers[name].trust_env_proxies:
+            found[name] = _keep(shared, f"connections through proxies {name}", lambda: AiohttpUpstream(trust_env=True))
+        else:
+            found[name] = _keep(shared, "connections", AiohttpUpstream)
+    return found
+
+
+def _keep(shared: Shared, name: str, make: Callable[[], Upstream]) -> Upstream:
+    return shared.keep(name, None, make, close=lambda upstream: upstream.aclose())
+
+
+def _readiness(table: RouteTable, providers: Mapping[str, Provider], drain: Drain) -> Readiness:
+    if drain.draining:
+        return Readiness(False, ("shutting down",))
+    for route in table.routes:
+        for target in route.targets:
+            provider = providers.get(target.provider)
+            if provider is not None and provider.usable():
+                return Readiness(True)
+    return Readiness(False, ("no target is usable: configure a provider and its API key",))
