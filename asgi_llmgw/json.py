@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json as _stdlib
 import re
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -34,6 +34,7 @@ _MANY_OPEN: Final = _times(r"\[{", "", MAX_NODES + 1)
 _DEEP: Final = _times(r"\[{", r"\]}", MAX_DEPTH + 1)
 _encoder: Final = msgspec.json.Encoder()
 _value: Final = msgspec.json.Decoder()
+_string: Final = msgspec.json.Decoder(str)
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -52,7 +53,8 @@ def loads(data: bytes | bytearray | str) -> JSONValue:
         JSONError: not valid JSON, or nested deeper than the parser goes.
     """
     try:
-        return cast(JSONValue, _value.decode(data))
+        value: JSONValue = _value.decode(data)
+        return value
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as exc:
         raise JSONError(str(exc)) from None
     except RecursionError:
@@ -69,6 +71,18 @@ def loads_object(data: bytes | bytearray | str) -> JSONObject:
     if not isinstance(value, dict):
         raise JSONError(f"expected an object, got {type_name(value)}")
     return value
+
+
+def loads_string(data: bytes) -> str:
+    """Decode one JSON string.
+
+    Raises:
+        JSONError: not valid JSON, or not a string.
+    """
+    try:
+        return _string.decode(data)
+    except (msgspec.DecodeError, ValueError) as exc:
+        raise JSONError(str(exc)) from None
 
 
 def loads_request(body: bytes) -> JSONObject:

@@ -39,6 +39,7 @@ from asgi_llmgw.protocols.openai.errors import error_of
 from asgi_llmgw.sse import ServerSentEvent
 
 from .carriers import detail_part, google_signature
+from .flow import Flow
 from .response import arguments_text, citation, decode_content, decode_image
 from .usage import decode_logprobs, decode_usage
 from .wire import finish_in
@@ -100,27 +101,30 @@ class _Choice:
 class ChatStreamDecoder:
     """Frames of one upstream stream in, events out; broken input becomes a `StreamFault`."""
 
-    __slots__ = ("_choices", "_ended", "_events", "_next", "_started")
+    __slots__ = ("_choices", "_ended", "_events", "_flow", "_next", "_started")
 
     def __init__(self) -> None:
         self._started = self._ended = False
         self._choices: dict[int, _Choice] = {}
         self._next = 0
         self._events: list[StreamEvent] = []
+        self._flow = Flow()
 
     def feed(self, frame: ServerSentEvent, /) -> list[StreamEvent]:
         """The events one frame tells. What comes after the end is ignored."""
         if self._ended:
             return []
+        more = self._flow.more(frame)
+        if more is not None:
+            return [more]
         events = self._events = []
-        data = frame.data
-        if data == _DONE or data.strip() == _DONE:
-            self._complete()
-            return events
         try:
-            chunk = loads(data)
+            chunk = loads(frame.data)
         except JSONError:
-            self._fault(StreamFault(InvalidUpstreamResponse("the upstream sent a stream event that is not JSON")))
+            if frame.data.strip() == _DONE:
+                self._complete()
+            else:
+                self._fault(StreamFault(InvalidUpstreamResponse("the upstream sent a stream event that is not JSON")))
             return events
         if not isinstance(chunk, dict):
             self._fault(StreamFault(InvalidUpstreamResponse("the upstream sent a stream event that is not an object")))
@@ -128,7 +132,15 @@ class ChatStreamDecoder:
             self._fault(StreamFault(error_of(200, chunk)))
         else:
             self._chunk(chunk)
+            told = events[0] if len(events) == 1 else None
+            if isinstance(told, (TextDelta, ReasoningDelta, ToolInputDelta)):
+                self._flow.learn(frame.data, chunk, told, self._fragments(told.index))
         return events
+
+    def _fragments(self, index: int) -> list[str] | None:
+        """Where the arguments of this part are kept, if it is a call."""
+        calls = (call for choice in self._choices.values() for call in choice.order)
+        return next((call.fragments for call in calls if call.index == index), None)
 
     def close(self) -> list[StreamEvent]:
         """End of input: complete if every choice has told its ending, else cut."""
