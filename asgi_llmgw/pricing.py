@@ -1,0 +1,166 @@
+"""What tokens cost. Prices are USD for a million tokens, sums are integers: millionths of a USD."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+import msgspec
+
+from asgi_llmgw.errors import ConfigError
+from asgi_llmgw.ir import Usage
+
+MAX_TOKENS: Final = 100_000_000
+"""More than any request can have: what claims to be larger is a mistake."""
+
+MAX_PRICE: Final = 1_000_000
+
+_GLOB: Final = frozenset("*?[")
+_MAX_REMEMBERED: Final = 4096
+_PARTS: Final = 1_000_000
+"""Prices are multiplied in whole millionths, because sums of binary fractions are not exact."""
+
+
+class Rates(msgspec.Struct, frozen=True, kw_only=True):
+    """USD per million tokens.
+
+    Args:
+        input: prompt tokens.
+        output: generated tokens.
+        cached_input: prompt tokens read from a cache; None: as `input`.
+        cache_write: prompt tokens written to a cache; None: as `input`.
+        cache_write_1h: those that stay there for an hour; None: as `cache_write`.
+        reasoning: generated tokens that were reasoning; None: as `output`.
+
+    Raises:
+        ConfigError: a price is negative, or no number.
+    """
+
+    input: float
+    output: float
+    cached_input: float | None = None
+    cache_write: float | None = None
+    cache_write_1h: float | None = None
+    reasoning: float | None = None
+
+    def __post_init__(self) -> None:
+        amounts = (self.input, self.output, self.cached_input, self.cache_write, self.cache_write_1h, self.reasoning)
+        if not all(amount is None or 0 <= amount <= MAX_PRICE for amount in amounts):
+            raise ConfigError(f"a price is between 0 and {MAX_PRICE} USD for a million tokens")
+
+
+class LongContext(Rates, frozen=True, kw_only=True):
+    """What all tokens of a request cost whose prompt is longer than `over` tokens."""
+
+    over: int
+
+
+class Price(Rates, frozen=True, kw_only=True):
+    """What a model's tokens cost; `long_context` where long prompts have prices of their own."""
+
+    long_context: LongContext | None = None
+
+    def rates(self, input_tokens: int) -> Rates:
+        """The prices of a request with so long a prompt."""
+        long = self.long_context
+        return long if long is not None and input_tokens > long.over else self
+
+
+def cost(usage: Usage, price: Price) -> int:
+    """What was used, in millionths of a USD, rounded up.
+
+    Counts that were not reported are nothing; negative ones too, and absurd ones are cut down to `MAX_TOKENS`. A share
+    is never larger than what it is a share of.
+    """
+    total_input, total_output = _sane(usage.input_tokens), _sane(usage.output_tokens)
+    rates = price.rates(total_input)
+    cached = min(_sane(usage.cache_read_tokens), total_input)
+    written = min(_sane(usage.cache_write_tokens), total_input - cached)
+    written_1h = min(_sane(usage.cache_write_1h_tokens), written)
+    reasoning = min(_sane(usage.reasoning_tokens), total_output)
+    per_write = rates.input if rates.cache_write is None else rates.cache_write
+    sums = (
+        (total_input - cached - written, rates.input),
+        (cached, rates.input if rates.cached_input is None else rates.cached_input),
+        (written - written_1h, per_write),
+        (written_1h, per_write if rates.cache_write_1h is None else rates.cache_write_1h),
+        (total_output - reasoning, rates.output),
+        (reasoning, rates.output if rates.reasoning is None else rates.reasoning),
+    )
+    return _rounded_up(sum(tokens * round(amount * _PARTS) for tokens, amount in sums))
+
+
+def highest_cost(input_tokens: int, output_tokens: int, price: Price) -> int:
+    """What so many tokens cost at most, whether they are cached, written to a cache, reasoning or none of it."""
+    rates = price.rates(input_tokens)
+    for_input = max(rates.input, rates.cached_input or 0, rates.cache_write or 0, rates.cache_write_1h or 0)
+    for_output = max(rates.output, rates.reasoning or 0)
+    tokens = ((_sane(input_tokens), for_input), (_sane(output_tokens), for_output))
+    return _rounded_up(sum(count * round(amount * _PARTS) for count, amount in tokens))
+
+
+class PriceTable:
+    """Which model costs what.
+
+    A pattern is a name or a glob; it is compared with `provider/model` and with the model alone. Prices of one's own
+    win over those that come with the package, names over globs, longer globs over shorter ones.
+
+    Args:
+        own: prices by pattern.
+        packaged: know the list prices of OpenAI, Anthropic and Google too.
+    """
+
+    def __init__(self, own: Mapping[str, Price] | None = None, *, packaged: bool = True) -> None:
+        self._tables = [_Patterns(own or {}), *([_packaged()] if packaged else [])]
+        self._found: dict[tuple[str, str], Price | None] = {}
+
+    def find(self, provider: str, model: str) -> Price | None:
+        """The price of a provider's model, None if it is not known."""
+        key = (provider, model)
+        if key not in self._found:
+            if len(self._found) >= _MAX_REMEMBERED:
+                # models' names may be the clients'
+                self._found.clear()
+            names = (f"{provider}/{model}", model)
+            matches = (table.match(name) for table in self._tables for name in names)
+            self._found[key] = next((price for price in matches if price is not None), None)
+        return self._found[key]
+
+
+class _Patterns:
+    """Names and globs, and what stands for them."""
+
+    def __init__(self, prices: Mapping[str, Price]) -> None:
+        self._exact = {name: price for name, price in prices.items() if _GLOB.isdisjoint(name)}
+        globs = [pattern for pattern in prices if pattern not in self._exact]
+        self._globs = [(glob, prices[glob]) for glob in sorted(globs, key=len, reverse=True)]
+
+    def match(self, name: str) -> Price | None:
+        """What the name stands for, None if nothing matches."""
+        found = self._exact.get(name)
+        if found is not None:
+            return found
+        return next((price for glob, price in self._globs if fnmatchcase(name, glob)), None)
+
+
+class _Row(Price, frozen=True, kw_only=True):
+    models: tuple[str, ...]
+
+
+@cache
+def _packaged() -> _Patterns:
+    text = files("asgi_llmgw").joinpath("data", "prices.toml").read_text(encoding="utf-8")
+    rows = msgspec.convert(tomllib.loads(text)["prices"], list[_Row])
+    return _Patterns({model: row for row in rows for model in row.models})
+
+
+def _sane(count: int | None) -> int:
+    return 0 if count is None else max(0, min(count, MAX_TOKENS))
+
+
+def _rounded_up(parts: int) -> int:
+    return -(-parts // _PARTS)
