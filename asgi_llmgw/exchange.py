@@ -18,7 +18,9 @@ from asgi_llmgw.ir import Diagnostic, Protocol, Usage
 
 SCOPE_KEY: Final = "asgi_llmgw"
 
-Operation: TypeAlias = Literal["chat", "count_tokens", "models", "model", "health", "ready", "metrics"]
+Operation: TypeAlias = Literal[
+    "chat", "compact", "stored_response", "count_tokens", "models", "model", "health", "ready", "metrics"
+]
 Outcome: TypeAlias = Literal["completed", "client_disconnected", "upstream_error", "rejected"]
 OnLoss: TypeAlias = Literal["allow", "warn", "reject"]
 
@@ -55,6 +57,7 @@ class Exchange:
         client_protocol: what the client speaks; None until the endpoint is known.
         endpoint: the path's template, a metric label (`/v1/chat/completions`).
         model: the name the client asked for.
+        response_id: the stored response the path names.
         route: the configured name that matched it, a metric label.
         targets: where it may go, in order.
         on_loss: what becomes of a request that the target cannot express whole.
@@ -75,6 +78,7 @@ class Exchange:
     endpoint: str = "other"
     principal: Principal | None = None
     model: str | None = None
+    response_id: str | None = None
     stream: bool = False
     route: str | None = None
     targets: tuple[Target, ...] = ()

@@ -7,13 +7,13 @@ Completions stream (what it brings is taken out again), and an error event where
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from asgi_llmgw.errors import UpstreamError
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.json import JSONError, as_object, loads, loads_object, members, with_members
-from asgi_llmgw.protocols import codec
+from asgi_llmgw.protocols import codec, scrub
 from asgi_llmgw.sse import ServerSentEvent
 from asgi_llmgw.translate import UsageTap
 
@@ -33,6 +33,22 @@ def tells_finish(protocol: Protocol, chunk: bytes) -> bool:
     """
     mark = _FINISH.get(protocol)
     return mark is not None and mark.search(chunk) is not None
+
+
+def presentable(body: bytes) -> bool:
+    """Whether a vendor's own words about the client's mistake may be shown as they are."""
+    try:
+        loads_object(body)
+        text = body.decode()
+    except ValueError:
+        return False
+    return scrub(text) == text
+
+
+def is_event_stream(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Some servers forget the content type of a stream; none calls one JSON or HTML."""
+    kind = next((value for name, value in headers if name == b"content-type"), b"").lower()
+    return not kind.startswith((b"application/json", b"text/html"))
 
 
 def ask_for_usage(protocol: Protocol, body: bytes) -> bytes | None:

@@ -9,8 +9,8 @@ import math
 from collections.abc import Iterable
 from typing import Final
 
-from asgi_llmgw._types import Send
-from asgi_llmgw.errors import GatewayError
+from asgi_llmgw._types import Scope, Send
+from asgi_llmgw.errors import GatewayError, RequestError
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.json import dumps
 from asgi_llmgw.protocols import codec
@@ -40,11 +40,13 @@ async def send_error(
     request_id: str,
     extra_headers: Iterable[tuple[bytes, bytes]] = (),
     head: bool = False,
+    status: int | None = None,
 ) -> None:
     """Answer with an error in the client's own shape.
 
     Args:
         protocol: what the client speaks; None if that is unknown.
+        status: instead of the one the error has in that protocol.
         extra_headers: more headers for this answer (`allow`).
         head: the request was a HEAD: the answer has no body.
     """
@@ -52,7 +54,7 @@ async def send_error(
     headers = [*encoded.headers, NO_STORE, *request_id_headers(protocol, request_id), *extra_headers]
     if error.retry_after is not None and all(name != b"retry-after" for name, _ in headers):
         headers.append((b"retry-after", str(max(0, math.ceil(error.retry_after))).encode()))
-    await send_document(send, encoded.status, encoded.body, headers=headers, head=head)
+    await send_document(send, status or encoded.status, encoded.body, headers=headers, head=head)
 
 
 async def send_json(
@@ -80,9 +82,31 @@ async def send_document(
     await send({"type": "http.response.body", "body": b"" if head else body, "more_body": False})
 
 
-async def deny_websocket(send: Send) -> None:
-    """Refuse a WebSocket before it is accepted; servers turn this into a 403."""
-    await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": ""})
+UPGRADE_REQUIRED: Final = 426
+"""What clients of Responses that try a WebSocket first take for "use HTTP"; after other answers they try again."""
+
+
+def no_websockets() -> RequestError:
+    """There are no WebSockets here."""
+    return RequestError(
+        "WebSockets are not served here: send the request with POST and take the answer as server-sent events.",
+        kind="method_not_allowed",
+        code="websockets_not_served",
+    )
+
+
+async def deny_websocket(scope: Scope, send: Send) -> None:
+    """Refuse a WebSocket before it is accepted: with a 426, or where the server cannot say that, its 403.
+
+    https://asgi.readthedocs.io/en/latest/extensions.html#websocket-denial-response
+    """
+    if "websocket.http.response" not in (scope.get("extensions") or {}):
+        await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": ""})
+        return
+    body = codec(DEFAULT_PROTOCOL).encode_error(no_websockets()).body
+    headers = [(b"content-type", b"application/json"), NO_STORE, (b"content-length", str(len(body)).encode())]
+    await send({"type": "websocket.http.response.start", "status": UPGRADE_REQUIRED, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": body, "more_body": False})
 
 
 def _bounded(error: GatewayError) -> GatewayError:

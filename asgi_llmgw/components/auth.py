@@ -106,7 +106,7 @@ class AuthMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
-            await deny_websocket(send)
+            await deny_websocket(scope, send)
             return
         if scope["type"] != "http":
             await self._app(scope, receive, send)

@@ -75,7 +75,7 @@ class ContextMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket" and not self._websockets:
-            await deny_websocket(send)
+            await deny_websocket(scope, send)
             return
         if scope["type"] != "http":
             await self._app(scope, receive, send)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from asgi_llmgw._types import ASGIApp, Receive, Scope, Send
-from asgi_llmgw.asgi import route_path
+from asgi_llmgw.asgi import header, headers_of, route_path
 from asgi_llmgw.errors import RequestError
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange
-from asgi_llmgw.render import deny_websocket, send_error
+from asgi_llmgw.render import UPGRADE_REQUIRED, deny_websocket, no_websockets, send_error
 from asgi_llmgw.routing.endpoints import Endpoint, MethodNotAllowed, match_endpoint
 
 
@@ -14,7 +14,7 @@ class EndpointsMiddleware:
     """Finds out what is asked for and in which protocol; answers 404 and 405 itself.
 
     Args:
-        fallback: a host's own app, given everything that is not ours just as it came (WebSockets included).
+        fallback: a host's own app, given everything that is not ours just as it came, WebSockets included.
     """
 
     def __init__(self, app: ASGIApp, *, fallback: ASGIApp | None = None) -> None:
@@ -26,10 +26,10 @@ class EndpointsMiddleware:
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
             await self._http(scope, receive, send)
+        elif scope["type"] == "websocket" and (self._fallback is None or _is_ours(scope)):
+            await deny_websocket(scope, send)
         elif self._fallback is not None:
             await self._fallback(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await deny_websocket(send)
         else:
             raise ValueError(f"the scope type {scope['type']!r} is not served")
 
@@ -40,6 +40,7 @@ class EndpointsMiddleware:
                 exchange.operation = endpoint.operation
                 exchange.client_protocol = endpoint.protocol
                 exchange.endpoint = endpoint.template
+                exchange.response_id = endpoint.response_id
                 if endpoint.operation != "chat":
                     exchange.model = endpoint.model
                 # from here on the path is the protocol's own, wherever we are mounted
@@ -48,6 +49,10 @@ class EndpointsMiddleware:
             case MethodNotAllowed() as refused:
                 exchange.client_protocol = refused.protocol
                 exchange.endpoint = refused.template
+                if (header(exchange.headers, b"upgrade") or "").lower() == "websocket":
+                    # what a server hands on that has no WebSockets of its own
+                    await _refuse(scope, send, exchange, no_websockets(), status=UPGRADE_REQUIRED)
+                    return
                 allow = ", ".join(refused.allow)
                 error = RequestError(
                     f"This path answers {allow} only.", kind="method_not_allowed", code="method_not_allowed"
@@ -70,6 +75,8 @@ async def _refuse(
     exchange: Exchange,
     error: RequestError,
     headers: tuple[tuple[bytes, bytes], ...] = (),
+    *,
+    status: int | None = None,
 ) -> None:
     exchange.reject(error)
     await send_error(
@@ -79,4 +86,9 @@ async def _refuse(
         request_id=exchange.request_id,
         extra_headers=headers,
         head=scope["method"] == "HEAD",
+        status=status,
     )
+
+
+def _is_ours(scope: Scope) -> bool:
+    return match_endpoint("GET", route_path(scope), headers_of(scope)) is not None

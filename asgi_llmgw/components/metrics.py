@@ -19,7 +19,7 @@ from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Operation, Outcome
 from asgi_llmgw.ir import Usage
 from asgi_llmgw.render import NO_STORE, send_document, send_error
 
-COUNTED: Final[frozenset[Operation]] = frozenset({"chat"})
+COUNTED: Final[frozenset[Operation]] = frozenset({"chat", "compact", "stored_response"})
 """The operations that reach a model."""
 
 NO_ONE: Final = "none"

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Final
 
 import anyio
-from anyio.abc import TaskGroup
 
 from asgi_llmgw._types import Headers, Receive, Scope, Send
 from asgi_llmgw.asgi import (
@@ -23,14 +23,13 @@ from asgi_llmgw.asgi import (
     path_with_query,
     read_body,
     send_gone,
-    watch_disconnect,
+    while_connected,
 )
 from asgi_llmgw.errors import GatewayError, InvalidUpstreamResponse, UpstreamError
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange
 from asgi_llmgw.ir import Protocol
-from asgi_llmgw.json import loads_object
-from asgi_llmgw.passthrough import PassThrough, ask_for_usage, tells_finish
-from asgi_llmgw.protocols import Codec, codec, scrub
+from asgi_llmgw.passthrough import PassThrough, ask_for_usage, is_event_stream, presentable, tells_finish
+from asgi_llmgw.protocols import Codec, codec
 from asgi_llmgw.providers.base import Provider
 from asgi_llmgw.providers.classify import retry_after
 from asgi_llmgw.reasoning.bodies import TAKEN_OUT, carries_state, without_foreign_state
@@ -104,10 +103,7 @@ class ProxyApp:
         except GatewayError as error:
             await call.fail(error)
             return
-        async with anyio.create_task_group() as group:
-            group.start_soon(call.watch, receive, group)
-            await call.run(self._upstream, request)
-            group.cancel_scope.cancel()
+        await while_connected(receive, call.run(self._upstream, request), left=call.left, let_go=call.let_go)
         if call.gone and not call.started:
             await send_gone(send)
 
@@ -138,6 +134,7 @@ class _Call:
         self._stream = False
         self._without_usage = False
         self._complete = False
+        self._held = AsyncExitStack()
         self.started = False
         self.gone = False
 
@@ -170,31 +167,36 @@ class _Call:
                 body, self._without_usage = asked, True
         return UpstreamRequest(
             url=self._provider.url(self._protocol, encoded.path),
-            headers=self._provider.request_headers(exchange.headers, accept=_ACCEPT[head.stream]),
+            headers=self._provider.request_headers(
+                exchange.headers, accept=_ACCEPT[head.stream], credential=exchange.credential
+            ),
             body=body,
             stream=head.stream,
             timeouts=self._provider.timeouts,
         )
 
-    async def watch(self, receive: Receive, group: TaskGroup) -> None:
-        """Wait for the client to leave, and stop buying tokens for nobody."""
-        await watch_disconnect(receive)
+    def left(self) -> float | None:
+        """The client has left: for how many seconds more tokens are bought for nobody."""
         if self._complete:
             # servers say so as well when the answer has been delivered
-            return
+            return None
         self.gone = True
         self._exchange.outcome = "client_disconnected"
-        if self._provider.on_disconnect == "drain":
-            await anyio.sleep(DRAIN_SECONDS)
-        group.cancel_scope.cancel()
+        return DRAIN_SECONDS if self._provider.on_disconnect == "drain" else 0.0
+
+    async def let_go(self) -> None:
+        """Close the call to the vendor although the answer hangs in a `send`."""
+        self.gone = True
+        await self._held.aclose()
 
     async def run(self, upstream: Upstream, request: UpstreamRequest) -> None:
         """Make the call and pass the answer on."""
         try:
-            async with upstream.open(request) as response:
+            async with self._held:
+                response = await self._held.enter_async_context(upstream.open(request))
                 if not 200 <= response.status < 300 or response.status in (204, 205):
                     await self._refused(response)
-                elif self._stream and _is_stream(response):
+                elif self._stream and is_event_stream(response.headers):
                     await self._forward_stream(response)
                 else:
                     await self._forward_whole(response)
@@ -214,7 +216,7 @@ class _Call:
         error = self._codec.decode_error(response.status, body)
         if error.retry_after is None:
             error.retry_after = retry_after(response.headers)
-        if error.failure != "caller_fault" or self._exchange.translated or not _presentable(body):
+        if error.failure != "caller_fault" or self._exchange.translated or not presentable(body):
             raise error
         self._exchange.fail(error)
         await self._whole(response.status, body)
@@ -320,19 +322,3 @@ class _Call:
         self._exchange.fail(error)
         self.started = self._complete = True
         await send_error(self._send, error, self._protocol, request_id=self._exchange.request_id)
-
-
-def _presentable(body: bytes) -> bool:
-    """Whether a vendor's own words about the client's mistake may be shown as they are."""
-    try:
-        loads_object(body)
-        text = body.decode()
-    except ValueError:
-        return False
-    return scrub(text) == text
-
-
-def _is_stream(response: UpstreamResponse) -> bool:
-    """Some servers forget the content type of a stream; none calls one JSON or HTML."""
-    kind = next((value for name, value in response.headers if name == b"content-type"), b"").lower()
-    return not kind.startswith((b"application/json", b"text/html"))

@@ -22,7 +22,7 @@ class EndpointRow:
     """One line of the table.
 
     Args:
-        template: the path; `{id}` at its end stands for one or more segments.
+        template: the path; `{id}` stands for one segment, at the end of a model's path for one or more.
         methods: what is answered there.
         protocol: what its clients speak.
         versioned: the path stands below `/v1`, which base URLs leave out or say twice.
@@ -37,13 +37,17 @@ class EndpointRow:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What a request means. `path` is how the protocol itself writes it; `model` is set where the path names one."""
+    """What a request means. `path` is how the protocol itself writes it.
+
+    `model` is set where the path names one, `response_id` where it names a stored response.
+    """
 
     operation: Operation
     template: str
     protocol: Protocol
     path: str
     model: str | None = None
+    response_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,10 @@ _ALL: Final = (
     EndpointRow("/v1/chat/completions", _WRITE, "chat"),
     EndpointRow("/v1/responses", _WRITE, "chat", "openai_responses"),
     EndpointRow("/v1/responses/input_tokens", _WRITE, "count_tokens", "openai_responses"),
+    EndpointRow("/v1/responses/compact", _WRITE, "compact", "openai_responses"),
+    EndpointRow("/v1/responses/{id}", ("GET", "DELETE"), "stored_response", "openai_responses"),
+    EndpointRow("/v1/responses/{id}/cancel", _WRITE, "stored_response", "openai_responses"),
+    EndpointRow("/v1/responses/{id}/input_items", ("GET",), "stored_response", "openai_responses"),
     EndpointRow("/v1/messages", _WRITE, "chat", "anthropic_messages"),
     EndpointRow("/v1/messages/count_tokens", _WRITE, "count_tokens", "anthropic_messages"),
     EndpointRow("/v1/models", _READ, "models"),
@@ -97,6 +105,12 @@ _VERSIONED: Final = {
     if row.versioned and "{id}" not in row.template and not row.template.startswith(_GEMINI)
 }
 _MODEL: Final = next(row for row in ENDPOINTS if row.template == "/v1/models/{id}")
+_RESPONSES: Final = "/responses/"
+_STORED: Final = {
+    row.template.partition("{id}")[2]: row
+    for row in ENDPOINTS
+    if row.template.startswith(_VERSION + _RESPONSES + "{id}")
+}
 
 
 def match_endpoint(method: str, path: str, headers: Headers) -> Endpoint | MethodNotAllowed | None:
@@ -109,12 +123,14 @@ def match_endpoint(method: str, path: str, headers: Headers) -> Endpoint | Metho
     found = _find_gemini(method, path) or _find(path)
     if found is None:
         return None
-    row, model = found
+    row, named = found
     protocol = _protocol(row, headers)
     if method not in row.methods:
         return MethodNotAllowed(row.methods, row.template, protocol)
-    written = row.template if model is None else row.template.replace("{id}", model)
-    return Endpoint(row.operation, row.template, protocol, written, model)
+    written = row.template if named is None else row.template.replace("{id}", named)
+    if row.operation == "stored_response":
+        return Endpoint(row.operation, row.template, protocol, written, response_id=named)
+    return Endpoint(row.operation, row.template, protocol, written, named)
 
 
 def models_dialect(headers: Headers) -> Protocol:
@@ -136,9 +152,18 @@ def _find(path: str) -> tuple[EndpointRow, str | None] | None:
     if exact is not None:
         return exact, None
     model = rest.removeprefix("/models/")
-    if model != rest and _is_model_id(model):
+    if model != rest and _is_id(model):
         return _MODEL, model
-    return None
+    return _find_stored(rest)
+
+
+def _find_stored(rest: str) -> tuple[EndpointRow, str] | None:
+    """A stored response, and what is to be done with it."""
+    identifier, slash, action = rest.removeprefix(_RESPONSES).partition("/")
+    row = _STORED.get(slash + action)
+    if row is None or not rest.startswith(_RESPONSES) or not _is_id(identifier):
+        return None
+    return row, identifier
 
 
 def _find_gemini(method: str, path: str) -> tuple[EndpointRow, str | None] | None:
@@ -160,7 +185,7 @@ def _find_gemini(method: str, path: str) -> tuple[EndpointRow, str | None] | Non
         row = _GEMINI_PLAIN.get("model")
     listed = name.startswith("/models/")
     model = name.removeprefix("/models/") if listed else name[1:]
-    if row is None or not _is_model_id(model) or not (listed or ":" in row.template):
+    if row is None or not _is_id(model) or not (listed or ":" in row.template):
         return None
     return row, model
 
@@ -180,8 +205,8 @@ def _protocol(row: EndpointRow, headers: Headers) -> Protocol:
     return row.protocol
 
 
-def _is_model_id(text: str) -> bool:
-    """Whether this can be a model's name: slashes and colons are fine, what would change a URL's meaning is not."""
+def _is_id(text: str) -> bool:
+    """Whether this can name a model or a response: slashes and colons are fine, what changes a URL's meaning is not."""
     return (
         len(text) <= _MAX_MODEL
         and text.isprintable()

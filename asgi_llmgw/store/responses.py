@@ -24,6 +24,7 @@ class ResponseOwner(msgspec.Struct, frozen=True):
     Args:
         principal: the name of the client key.
         provider: the configured name of the vendor that holds it.
+        credential: which of the provider's keys it was made with: it lies in that key's account.
         upstream_model: what answered, by the vendor's name for it.
         model: the name the client asked for.
         route: the configured name that matched it.
@@ -32,6 +33,7 @@ class ResponseOwner(msgspec.Struct, frozen=True):
 
     principal: str
     provider: str
+    credential: int = 0
     upstream_model: str = ""
     model: str = ""
     route: str | None = None

@@ -127,6 +127,39 @@ async def test_websockets_belong_to_the_host_if_there_is_one() -> None:
     assert host.scopes[0] is scope
 
 
+async def test_tells_the_stored_response_of_the_path() -> None:
+    inner = Inner()
+    await call(EndpointsMiddleware(inner), http_scope("DELETE", "/v1/responses/resp_1"))
+    assert (inner.exchange.operation, inner.exchange.response_id) == ("stored_response", "resp_1")
+    assert inner.exchange.model is None
+
+
+@pytest.mark.parametrize("upgrade", [b"websocket", b"WebSocket"])
+async def test_an_upgrade_that_a_server_hands_on_is_answered_426(upgrade: bytes) -> None:
+    """F081: coding agents try a WebSocket first and take this answer, and no other, for "use HTTP"."""
+    headers = ((b"connection", b"Upgrade"), (b"upgrade", upgrade))
+    answer = await call(EndpointsMiddleware(Inner()), http_scope("GET", "/v1/responses", headers=headers))
+    assert answer.status == 426
+    assert as_object(as_object(answer.json)["error"])["code"] == "websockets_not_served"
+    plain = await call(EndpointsMiddleware(Inner()), http_scope("GET", "/v1/responses", headers=()))
+    assert plain.status == 405
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/responses", "/v1/v1/responses"])
+async def test_a_websocket_at_our_own_path_is_not_the_hosts(path: str) -> None:
+    """F081"""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    host = Inner()
+    scope: Scope = {"type": "websocket", "path": path, "extensions": {"websocket.http.response": {}}}
+    await EndpointsMiddleware(Inner(), fallback=host)(scope, ScriptedReceive(), send)
+    assert host.scopes == []
+    assert sent[0]["status"] == 426
+
+
 async def test_a_websocket_is_denied_before_it_is_accepted() -> None:
     """F020, F081"""
     sent: list[Message] = []

@@ -109,6 +109,35 @@ def test_what_would_change_the_meaning_of_a_url_is_no_models_name(model: str) ->
     assert match_endpoint("GET", "/v1/models/" + model, ()) is None
 
 
+@pytest.mark.parametrize(
+    ("method", "rest", "template"),
+    [
+        ("GET", "", "/v1/responses/{id}"),
+        ("DELETE", "", "/v1/responses/{id}"),
+        ("POST", "/cancel", "/v1/responses/{id}/cancel"),
+        ("GET", "/input_items", "/v1/responses/{id}/input_items"),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["/v1/responses/", "/responses/", "/v1/v1/responses/"])
+def test_a_stored_response_is_named_by_its_path(prefix: str, method: str, rest: str, template: str) -> None:
+    found = match_endpoint(method, f"{prefix}resp_1{rest}", ())
+    path = template.replace("{id}", "resp_1")
+    assert found == Endpoint("stored_response", template, "openai_responses", path, response_id="resp_1")
+
+
+@pytest.mark.parametrize(
+    "path", ["resp_1/", "resp_1/x", "resp_1/cancel/", "a/b/cancel", "..", "../models", ".", "", "a?b"]
+)
+def test_nothing_else_is_a_stored_response(path: str) -> None:
+    """F069, F082"""
+    assert match_endpoint("GET", f"/v1/responses/{path}", ()) is None
+
+
+def test_compact_and_input_tokens_are_no_responses() -> None:
+    assert isinstance(match_endpoint("GET", "/v1/responses/compact", ()), MethodNotAllowed)
+    assert isinstance(match_endpoint("DELETE", "/v1/responses/input_tokens", ()), MethodNotAllowed)
+
+
 @pytest.mark.parametrize("path", ["/health", "/ready", "/metrics", "/v1/models", "/v1/models/gpt-4o"])
 def test_what_can_be_read_can_be_asked_for_its_head(path: str) -> None:
     assert isinstance(match_endpoint("HEAD", path, ()), Endpoint)

@@ -1,0 +1,263 @@
+"""One provider as an ASGI app for what is not chat: method, path, query and bytes go to the vendor as they are.
+
+It is for operations whose request and answer nobody needs to understand on the way: stored responses, compaction.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import parse_qsl, quote, urlencode
+
+import anyio
+from anyio.abc import TaskGroup
+
+from asgi_llmgw._types import Headers, Receive, Scope, Send
+from asgi_llmgw.asgi import (
+    MAX_BODY,
+    STREAMING,
+    UNCACHED,
+    ClientDisconnected,
+    read_body,
+    route_path,
+    send_gone,
+    send_response,
+    watch_disconnect,
+)
+from asgi_llmgw.errors import GatewayError, InvalidRequest, InvalidUpstreamResponse, RequestError, UpstreamError
+from asgi_llmgw.exchange import Exchange
+from asgi_llmgw.ir import Protocol
+from asgi_llmgw.json import JSONError, loads_object, replace_model
+from asgi_llmgw.passthrough import PassThrough, is_event_stream, presentable
+from asgi_llmgw.protocols import codec
+from asgi_llmgw.providers.base import Provider
+from asgi_llmgw.providers.classify import retry_after
+from asgi_llmgw.reasoning.bodies import carries_state, without_foreign_state
+from asgi_llmgw.reasoning.envelope import PROCESS_KEY
+from asgi_llmgw.render import send_error
+from asgi_llmgw.routing.endpoints import Endpoint, match_endpoint
+from asgi_llmgw.upstream.base import Upstream, UpstreamRequest, UpstreamResponse
+
+_MAX_ANSWER: Final = 64 * 1024 * 1024
+_MAX_ERROR: Final = 64 * 1024
+_SERVED: Final = frozenset({"stored_response", "compact"})
+_QUERY: Final = frozenset(
+    {"include", "stream", "starting_after", "include_obfuscation", "after", "before", "limit", "order"}
+)
+"""What of a query is passed on (https://platform.openai.com/docs/api-reference/responses)."""
+
+
+class ForwardApp:
+    """Forward what is asked of stored responses, and compactions, to one provider.
+
+    The exchange says which of the provider's models is meant, where the body names one (`upstream_model`). Behind
+    `DispatchApp` a provider that does not speak the client's protocol leaves the request to the next target.
+
+    Args:
+        provider: who is called, and how.
+        upstream: what makes the calls.
+        max_body: the largest request, in bytes.
+        max_answer: the largest answer, in bytes.
+        carriers_key: tells the reasoning state that clients carry for other vendors, and that this one must not get.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        *,
+        upstream: Upstream,
+        max_body: int = MAX_BODY,
+        max_answer: int = _MAX_ANSWER,
+        carriers_key: bytes = PROCESS_KEY,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._provider = provider
+        self._upstream = upstream
+        self._max_body = max_body
+        self._max_answer = max_answer
+        self._carriers_key = carriers_key
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        exchange = Exchange.get_or_create(scope)
+        call = _Call(exchange, send, max_answer=self._max_answer, clock=self._clock)
+        try:
+            body = await read_body(receive, headers=exchange.headers, limit=self._max_body)
+            request = self._request(exchange, call, scope, body)
+        except ClientDisconnected:
+            exchange.outcome = "client_disconnected"
+            await send_gone(send)
+            return
+        except GatewayError as error:
+            await call.fail(error)
+            return
+        async with anyio.create_task_group() as group:
+            group.start_soon(call.watch, receive, group)
+            await call.run(self._upstream, request)
+            group.cancel_scope.cancel()
+        if call.gone and not call.started:
+            await send_gone(send)
+
+    def _request(self, exchange: Exchange, call: _Call, scope: Scope, body: bytes) -> UpstreamRequest:
+        """The vendor's request; its path is written anew from what was understood of the client's."""
+        endpoint = match_endpoint(scope["method"], route_path(scope), exchange.headers)
+        if not isinstance(endpoint, Endpoint) or endpoint.operation not in _SERVED:
+            raise RequestError("This operation is not served here.", kind="not_found", code="unknown_url")
+        call.protocol = endpoint.protocol
+        call.priced = endpoint.operation == "compact"
+        provider = self._provider
+        if endpoint.protocol not in provider.protocols:
+            raise InvalidRequest(
+                "The provider of this model has no such operation: it does not speak Responses itself.",
+                kind="unsupported",
+                code="unsupported_operation",
+            )
+        if not provider.usable():
+            raise UpstreamError(
+                f"The provider {provider.name!r} has no API key configured.",
+                failure="credential",
+                kind="overloaded",
+                code="provider_not_configured",
+            )
+        exchange.provider, exchange.upstream_model = provider.name, exchange.upstream_model or None
+        exchange.upstream_protocol = endpoint.protocol
+        query = _query(scope)
+        exchange.stream = stream = ("stream", "true") in query
+        path = quote(endpoint.path) + (f"?{urlencode(query)}" if query else "")
+        accept = b"text/event-stream" if stream else b"application/json"
+        return UpstreamRequest(
+            method=scope["method"],
+            url=provider.url(endpoint.protocol, path),
+            headers=provider.request_headers(exchange.headers, accept=accept),
+            body=self._body(exchange, endpoint.protocol, body) if call.priced else body,
+            stream=stream,
+            timeouts=provider.timeouts,
+        )
+
+    def _body(self, exchange: Exchange, protocol: Protocol, body: bytes) -> bytes:
+        if carries_state(body):
+            body = without_foreign_state(body, protocol, self._carriers_key)
+        return replace_model(body, exchange.upstream_model) if exchange.upstream_model else body
+
+
+def _query(scope: Scope) -> list[tuple[str, str]]:
+    pairs = parse_qsl(bytes(scope.get("query_string") or b"").decode("latin-1"), keep_blank_values=True)
+    return [(name, value) for name, value in pairs if name.partition("[")[0] in _QUERY]
+
+
+class _Call:
+    """One request to the vendor."""
+
+    def __init__(self, exchange: Exchange, send: Send, *, max_answer: int, clock: Callable[[], float]) -> None:
+        self._exchange = exchange
+        self._send = send
+        self._max_answer = max_answer
+        self._clock = clock
+        self._complete = False
+        self.protocol: Protocol = exchange.client_protocol or "openai_responses"
+        self.priced = False
+        self.started = False
+        self.gone = False
+
+    async def watch(self, receive: Receive, group: TaskGroup) -> None:
+        """Wait for the client to leave."""
+        await watch_disconnect(receive)
+        if not self._complete:
+            self._leave()
+            group.cancel_scope.cancel()
+
+    async def run(self, upstream: Upstream, request: UpstreamRequest) -> None:
+        """Make the call and pass the answer on."""
+        try:
+            async with upstream.open(request) as response:
+                if response.status != 200:
+                    await self._refused(response)
+                elif request.stream and is_event_stream(response.headers):
+                    await self._forward_stream(response)
+                else:
+                    await self._forward_whole(response)
+        except UpstreamError as error:
+            await self.fail(error)
+        except (ClientDisconnected, OSError):
+            self._leave()
+
+    async def _refused(self, response: UpstreamResponse) -> None:
+        body = await response.aread(limit=_MAX_ERROR)
+        if response.status < 400:
+            raise InvalidUpstreamResponse(
+                f"the upstream answered with status {response.status}", upstream_status=response.status
+            )
+        error = codec(self.protocol).decode_error(response.status, body)
+        if error.retry_after is None:
+            error.retry_after = retry_after(response.headers)
+        if response.status in (404, 409) and not self.priced:
+            # what is missing is the response or its state, and no other vendor has it
+            error.failure, error.kind = "caller_fault", "not_found" if response.status == 404 else "conflict"
+        if error.failure != "caller_fault" or not presentable(body):
+            raise error
+        self._exchange.fail(error)
+        await self._whole(response.status, body)
+
+    async def _forward_whole(self, response: UpstreamResponse) -> None:
+        body = await response.aread(limit=self._max_answer)
+        if self.priced:
+            self._exchange.usage = codec(self.protocol).decode_response(body).usage
+            self._exchange.first_token = self._clock()
+        else:
+            try:
+                loads_object(body)
+            except JSONError:
+                raise InvalidUpstreamResponse("the upstream's answer is not a JSON object") from None
+        await self._whole(200, body)
+
+    async def _whole(self, status: int, body: bytes) -> None:
+        self.started = self._complete = True
+        await send_response(self._send, status, body, headers=(*UNCACHED, (b"content-type", b"application/json")))
+
+    async def _forward_stream(self, response: UpstreamResponse) -> None:
+        """Chunk for chunk, from any event on; the tap is for the end alone: a stream that is cut ends with an error.
+
+        What the stream tells (usage, the failure of the stored response) belongs to the request that made it.
+        """
+        passing = PassThrough(self.protocol)
+        size = 0
+        last = b""
+        try:
+            async for chunk in response.aiter_raw():
+                size += len(chunk)
+                if size > self._max_answer:
+                    raise InvalidUpstreamResponse(f"the upstream sent more than {self._max_answer} bytes")
+                passing.forward(chunk)
+                await self._pass_on(chunk, more=True)
+            last = passing.end() if size else b""
+        except UpstreamError as error:
+            if not self.started:
+                raise
+            self._exchange.fail(error)
+            last = passing.end(error)
+        self._complete = True
+        await self._pass_on(last, more=False)
+
+    async def _pass_on(self, chunk: bytes, *, more: bool) -> None:
+        if not self.started:
+            self.started = True
+            self._exchange.first_token = self._clock()
+            headers: Headers = (*STREAMING, (b"content-type", b"text/event-stream; charset=utf-8"))
+            await self._send({"type": "http.response.start", "status": 200, "headers": list(headers)})
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
+
+    async def fail(self, error: GatewayError) -> None:
+        """Tell the client what went wrong; nothing was sent before."""
+        if self.gone:
+            return
+        self._exchange.fail(error)
+        self.started = self._complete = True
+        await send_error(self._send, error, self.protocol, request_id=self._exchange.request_id)
+
+    def _leave(self) -> None:
+        self.gone = True
+        self._exchange.outcome = "client_disconnected"
