@@ -56,14 +56,15 @@ def test_nonsense_is_cut_down(usage: Usage, millionths: int) -> None:
 COUNTS = st.one_of(st.none(), st.integers(-(10**19), 10**19), st.integers(0, 100_000))
 
 
-USAGES = st.builds(
-    Usage,
-    input_tokens=COUNTS,
-    output_tokens=COUNTS,
-    cache_read_tokens=COUNTS,
-    cache_write_tokens=COUNTS,
-    cache_write_1h_tokens=COUNTS,
-    reasoning_tokens=COUNTS,
+USAGES = st.tuples(COUNTS, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS).map(
+    lambda counts: Usage(
+        input_tokens=counts[0],
+        output_tokens=counts[1],
+        cache_read_tokens=counts[2],
+        cache_write_tokens=counts[3],
+        cache_write_1h_tokens=counts[4],
+        reasoning_tokens=counts[5],
+    )
 )
 
 
