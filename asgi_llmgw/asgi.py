@@ -6,7 +6,8 @@ https://asgi.readthedocs.io/en/latest/specs/www.html. No Python server raises fr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Final, cast
 
 import anyio
@@ -17,6 +18,12 @@ from asgi_llmgw.errors import RequestError
 MIB: Final = 1024 * 1024
 MAX_BODY: Final = 32 * MIB
 BODY_TIMEOUT: Final = 30.0
+BODY_RATE: Final = 1024
+"""Bytes a second, on average, below which a request body is too slow."""
+BODY_GRACE: Final = 10.0
+"""Seconds after which that is looked at."""
+ABANDONED_AFTER: Final = 1.0
+"""Seconds that cancelled work gets to end: some servers shield their `send` and never give it back."""
 
 UNCACHED: Final[Headers] = ((b"cache-control", b"no-cache, no-store, private, no-transform"),)
 """On every answer to a caller with a key: nothing between us and the client may keep it."""
@@ -63,7 +70,12 @@ def path_with_query(scope: Scope) -> str:
 
 
 async def read_body(
-    receive: Receive, *, headers: Headers = (), limit: int = MAX_BODY, timeout: float = BODY_TIMEOUT
+    receive: Receive,
+    *,
+    headers: Headers = (),
+    limit: int = MAX_BODY,
+    timeout: float = BODY_TIMEOUT,
+    min_rate: float = BODY_RATE,
 ) -> bytes:
     """The whole request body.
 
@@ -71,6 +83,7 @@ async def read_body(
         headers: the request's headers; a declared length over the limit is refused before anything is read.
         limit: the most bytes to take.
         timeout: seconds until the last byte must have come.
+        min_rate: bytes a second that must have come on average, once `BODY_GRACE` is over.
 
     Raises:
         RequestError: larger than the limit (413) or too slow (408).
@@ -79,25 +92,57 @@ async def read_body(
     declared = header(headers, b"content-length")
     if declared is not None and declared.isdecimal() and int(declared) > limit:
         raise _too_large(limit)
-    with anyio.move_on_after(timeout):
-        first = await receive()
-        body = _body_of(first)
-        if not first.get("more_body", False):
-            if len(body) > limit:
-                raise _too_large(limit)
-            return body
-        buffer = bytearray(body)
-        more = True
-        while more:
-            if len(buffer) > limit:
-                raise _too_large(limit)
-            message = await receive()
-            buffer += _body_of(message)
-            more = bool(message.get("more_body", False))
-        if len(buffer) > limit:
+    if isinstance(receive, Replay) and not receive.told:
+        receive.told = True
+        if len(receive.body) > limit:
             raise _too_large(limit)
-        return bytes(buffer)
-    raise RequestError(f"The request body did not arrive within {timeout:g} seconds.", kind="request_timeout")
+        return receive.body
+    with anyio.CancelScope() as scope:
+        body = bytearray()
+        pace = _Pace(scope, body, timeout=timeout, min_rate=min_rate)
+        try:
+            while True:
+                message = await receive()
+                chunk = _body_of(message)
+                if len(body) + len(chunk) > limit:
+                    raise _too_large(limit)
+                if not body and not message.get("more_body", False):
+                    return chunk
+                body += chunk
+                if not message.get("more_body", False):
+                    return bytes(body)
+        finally:
+            pace.stop()
+    raise RequestError("The request body came too slowly.", kind="request_timeout")
+
+
+class _Pace:
+    """The one timer of a body: it is set to the moment at which the body is too slow if nothing more comes."""
+
+    __slots__ = ("_body", "_loop", "_min_rate", "_scope", "_started", "_timeout", "_timer")
+
+    def __init__(self, scope: anyio.CancelScope, body: bytearray, *, timeout: float, min_rate: float) -> None:
+        self._scope = scope
+        self._body = body
+        self._timeout = timeout
+        self._min_rate = min_rate
+        self._loop = asyncio.get_running_loop()
+        self._started = self._loop.time()
+        first = min(BODY_GRACE, timeout) if min_rate else timeout
+        self._timer = self._loop.call_at(self._started + first, self._check)
+
+    def stop(self) -> None:
+        """The body is whole, or nobody waits for it any more."""
+        self._timer.cancel()
+
+    def _check(self) -> None:
+        elapsed = self._loop.time() - self._started
+        size = len(self._body)
+        if elapsed >= self._timeout or size < self._min_rate * elapsed:
+            self._scope.cancel()
+            return
+        lasts = min(self._timeout, size / self._min_rate) if self._min_rate else self._timeout
+        self._timer = self._loop.call_at(self._started + lasts, self._check)
 
 
 def _body_of(message: Message) -> bytes:
@@ -116,18 +161,26 @@ def _too_large(limit: int) -> RequestError:
     )
 
 
+class Replay:
+    """A `receive` that gives a body whole and then whatever the server says next (a disconnect)."""
+
+    __slots__ = ("_receive", "body", "told")
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self.body = body
+        self.told = False
+        self._receive = receive
+
+    async def __call__(self) -> Message:
+        if self.told:
+            return await self._receive()
+        self.told = True
+        return {"type": "http.request", "body": self.body, "more_body": False}
+
+
 def replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives this body whole and then whatever the server says next (a disconnect)."""
-    told = False
-
-    async def replaying() -> Message:
-        nonlocal told
-        if not told:
-            told = True
-            return {"type": "http.request", "body": body, "more_body": False}
-        return await receive()
-
-    return replaying
+    """A `receive` that gives this body whole and then whatever the server says next."""
+    return Replay(body, receive)
 
 
 async def watch_disconnect(receive: Receive) -> None:
@@ -136,6 +189,63 @@ async def watch_disconnect(receive: Receive) -> None:
         message = await receive()
         if message["type"] != "http.request":
             return
+
+
+async def while_connected(
+    receive: Receive,
+    work: Coroutine[None, None, None],
+    *,
+    left: Callable[[], float | None],
+    let_go: Callable[[], Awaitable[None]],
+) -> None:
+    """Do the work as long as there is a client to do it for.
+
+    The work has a task of its own, which is the one that sends; this one waits for the client to leave. It returns even
+    where a `send` hangs that cannot be cancelled: all that is above it in the stack can then give back what it holds.
+
+    Args:
+        receive: the request body must have been read to its end.
+        work: makes the answer.
+        left: told when the client has left before the end of the work; the seconds that it may still go on, None for
+            as long as it takes.
+        let_go: closes what the work holds, should it not end although it was cancelled.
+    """
+    task = asyncio.get_running_loop().create_task(work)
+    try:
+        with anyio.CancelScope() as watching:
+            task.add_done_callback(lambda _: watching.cancel())
+            await watch_disconnect(receive)
+        if not task.done():
+            patience = left()
+            if patience != 0:
+                await asyncio.wait({task}, timeout=patience)
+    finally:
+        if not task.done():
+            await _end(task, let_go)
+    if task.done() and not task.cancelled():
+        task.result()
+
+
+async def _end(task: asyncio.Task[None], let_go: Callable[[], Awaitable[None]]) -> None:
+    """Cancel the work; what does not end in time is left to itself."""
+    _unfinished.add(task)
+    task.add_done_callback(_finished)
+    task.cancel()
+    with anyio.CancelScope(shield=True):
+        await asyncio.wait({task}, timeout=ABANDONED_AFTER)
+        if not task.done():
+            await let_go()
+
+
+_unfinished: Final[set[asyncio.Task[None]]] = set()
+"""The event loop itself holds its tasks by weak references only."""
+
+
+def _finished(task: asyncio.Task[None]) -> None:
+    _unfinished.discard(task)
+    if not task.cancelled():
+        # whatever it is, nobody is there any more to be told
+        task.exception()
 
 
 async def send_response(send: Send, status: int, body: bytes, *, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
