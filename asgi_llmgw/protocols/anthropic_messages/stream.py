@@ -30,9 +30,10 @@ from asgi_llmgw.ir import (
     UsageUpdate,
     cut,
 )
-from asgi_llmgw.json import JSONError, JSONObject, as_list, as_object, as_str, loads, loads_object
+from asgi_llmgw.json import JSONError, JSONObject, as_int, as_list, as_object, as_str, loads, loads_object
 from asgi_llmgw.sse import ServerSentEvent
 
+from .deltas import PlainInput, PlainText, plain_delta
 from .errors import error_from
 from .response import (
     citation_part,
@@ -46,6 +47,7 @@ from .response import (
 )
 from .wire import NAME
 
+_DELTA: Final = "content_block_delta"
 _IMPLIED: Final = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "thinking"}
 
 
@@ -77,8 +79,31 @@ class MessagesDecoder:
         self._usage: JSONObject = {}
         self._ending: JSONObject = {}
 
-    def feed(self, frame: ServerSentEvent, /) -> Iterator[StreamEvent]:
+    def feed(self, frame: ServerSentEvent, /) -> list[StreamEvent]:
         """The events of one frame; nothing after the end."""
+        more = self._more(frame.data) if frame.event == _DELTA else None
+        return [more] if more is not None else list(self._read(frame))
+
+    def _more(self, data: bytes) -> StreamEvent | None:
+        """What a delta adds to the part of its block, None for a frame that is not as plain as that."""
+        plain = plain_delta(data)
+        block = None if plain is None or self._ended else self._open.get(plain.index)
+        if plain is None or block is None or block.index is None:
+            return None
+        delta = plain.delta
+        if isinstance(delta, PlainText):
+            if delta.text and block.kind == "text":
+                block.length += len(delta.text)
+                return TextDelta(block.index, delta.text)
+        elif isinstance(delta, PlainInput):
+            if delta.partial_json and block.kind == "tool_use":
+                block.length += len(delta.partial_json)
+                return ToolInputDelta(block.index, delta.partial_json)
+        elif delta.thinking and block.kind == "thinking":
+            return ReasoningDelta(block.index, delta.thinking)
+        return None
+
+    def _read(self, frame: ServerSentEvent) -> Iterator[StreamEvent]:
         if self._ended or frame.event == "ping" or frame.data.strip() in (b"", b"[DONE]"):
             return
         try:
@@ -247,8 +272,7 @@ class MessagesDecoder:
 
 
 def _index(data: JSONObject) -> int:
-    index = data.get("index")
-    return index if isinstance(index, int) else 0
+    return as_int(data.get("index")) or 0
 
 
 def _accumulate(block: _Block, delta: JSONObject) -> None:
