@@ -102,9 +102,7 @@ def test_a_delta_as_anthropic_writes_it_is_plain(kind: str) -> None:
         ),
         pytest.param(b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":null}}', id="null"),
         pytest.param(b'{"type":"content_block_delta","index":true,"delta":{"type":"text_delta","text":""}}', id="true"),
-        pytest.param(
-            b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"\xff"}}', id="raw"
-        ),
+        pytest.param(b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"\xff"}}', id="raw"),
         pytest.param(b"", id="nothing"),
     ],
 )
