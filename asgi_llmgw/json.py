@@ -212,11 +212,11 @@ def as_str(value: JSONValue) -> str | None:
 
 def as_int(value: JSONValue) -> int | None:
     """The integer (`1.0` counts, `true` does not), or None."""
-    if isinstance(value, bool):
-        return None
+    if type(value) is int or value is None:  # first, because it is what nearly all counts and indices are
+        return value
     if isinstance(value, float):
         return int(value) if value.is_integer() else None
-    return value if isinstance(value, int) else None
+    return None
 
 
 def as_float(value: JSONValue) -> float | None:
