@@ -59,7 +59,7 @@ class SSEDecoder:
         max_event: the most bytes one event may have before its end is seen.
     """
 
-    __slots__ = ("_buffer", "_data", "_event", "_max_event", "_scanned", "_size", "_started")
+    __slots__ = ("_buffer", "_data", "_event", "_lead", "_max_event", "_name", "_scanned", "_size", "_started")
 
     def __init__(self, *, max_event: int = MAX_EVENT) -> None:
         self._max_event = max_event
@@ -68,6 +68,7 @@ class SSEDecoder:
         self._data: list[bytes] = []
         self._size = 0
         self._event = ""
+        self._lead, self._name = b"data: ", ""
         self._started = False
 
     def feed(self, chunk: bytes) -> list[ServerSentEvent]:
@@ -83,7 +84,7 @@ class SSEDecoder:
             self._started = True
             chunk = bytes(self._buffer).removeprefix(_BOM)
             self._buffer.clear()
-        newline = _newline(chunk)
+        newline = b"\n" if _CR not in chunk else _newline(chunk)
         if newline is None or len(chunk) > self._max_event:
             return list(self._by_lines(chunk))
         separator = newline * 2
@@ -94,22 +95,29 @@ class SSEDecoder:
         blocks = chunk.split(separator)
         rest = blocks.pop()
         for block in blocks:
-            # nearly all events are written so: `event` and `data` on a line each, or `data` alone
-            if block.startswith(b"data: "):
-                name, data = "", block[6:]
-            else:
-                head, _, data = block.partition(newline)
-                if not (head.startswith(b"event: ") and data.startswith(b"data: ")):
-                    events.extend(self._by_lines(block + separator))
+            if block.startswith(self._lead) or self._learn_lead(block, newline):
+                data = block[len(self._lead) :]
+                if _LF not in data:
+                    events.append(ServerSentEvent(data, self._name))
                     continue
-                name, data = head[7:].decode("utf-8", "replace"), data[6:]
-            if _LF in data:
-                events.extend(self._by_lines(block + separator))
-            else:
-                events.append(ServerSentEvent(data, name))
+            events.extend(self._by_lines(block + separator))
         if rest:
             events.extend(self._by_lines(rest))
         return events
+
+    def _learn_lead(self, block: bytes, newline: bytes) -> bool:
+        """Note what stands before the data of an event that is written as nearly all are; False for any other.
+
+        That is `event` and `data` on a line each, or `data` alone. Many events in a row have the same name.
+        """
+        if block.startswith(b"data: "):
+            self._lead, self._name = b"data: ", ""
+            return True
+        head, _, rest = block.partition(newline)
+        if head.startswith(b"event: ") and rest.startswith(b"data: "):
+            self._lead, self._name = head + newline + b"data: ", head[7:].decode("utf-8", "replace")
+            return True
+        return False
 
     def _by_lines(self, chunk: bytes) -> Iterator[ServerSentEvent]:
         """The general way, for everything that does not come as whole plain events."""
@@ -172,9 +180,7 @@ class SSEDecoder:
 
 
 def _newline(chunk: bytes) -> bytes | None:
-    """How lines end in this chunk, None where they do not all end alike."""
-    if _CR not in chunk:
-        return b"\n"
+    """How lines end in this chunk, which has a CR; None where they do not all end alike."""
     if chunk.count(b"\r") == chunk.count(b"\r\n") == chunk.count(b"\n"):
         return b"\r\n"
     return None
