@@ -15,13 +15,16 @@ from asgi_llmgw.components.count_tokens import CountTokensApp
 from asgi_llmgw.components.dispatch import DispatchApp
 from asgi_llmgw.components.drain import Drain, DrainMiddleware
 from asgi_llmgw.components.endpoints import EndpointsMiddleware
+from asgi_llmgw.components.forward import ForwardApp
 from asgi_llmgw.components.health import HealthApp, Readiness, ReadyApp
 from asgi_llmgw.components.json_array import JSONArrayMiddleware
 from asgi_llmgw.components.metrics import MetricsApp
 from asgi_llmgw.components.models import ModelsApp
 from asgi_llmgw.components.operations import OperationsApp
 from asgi_llmgw.components.proxy import ProxyApp
+from asgi_llmgw.components.response_owners import ResponseOwnersMiddleware
 from asgi_llmgw.components.router import RouterMiddleware
+from asgi_llmgw.components.stored_responses import StoredResponsesMiddleware
 from asgi_llmgw.components.translator import TranslatorMiddleware
 from asgi_llmgw.config import Config
 from asgi_llmgw.config.models import ReasoningSettings
@@ -32,6 +35,7 @@ from asgi_llmgw.routing.routes import RouteTable
 from asgi_llmgw.shared import Shared
 from asgi_llmgw.store.base import SideTable
 from asgi_llmgw.store.memory import MemorySideTable
+from asgi_llmgw.store.responses import ResponseOwners
 from asgi_llmgw.upstream.aiohttp import AiohttpUpstream
 from asgi_llmgw.upstream.base import Upstream
 from asgi_llmgw.upstream.demo import DemoUpstream
@@ -40,6 +44,8 @@ ANONYMOUS: Final = Principal("anonymous")
 """Who everybody is where no keys are configured."""
 
 _DEMO: Final = "demo:"
+_RESPONSES: Final = 50_000
+"""So many stored responses have a known owner, in this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +88,13 @@ def assemble(config: Config, shared: Shared, given: Given) -> Stack:
     def readiness() -> Readiness:
         return _readiness(table, providers, given.drain)
 
+    owners = ResponseOwners(shared.keep("response owners", None, lambda: MemorySideTable(max_entries=_RESPONSES)))
+    forward = _forward(config, providers, transports)
+    compact = ResponseOwnersMiddleware(forward, owners=owners, max_body=max_body)
     apps: dict[Operation, ASGIApp] = {
-        "chat": _chat(config, providers, table, transports, shared),
+        "chat": _chat(config, providers, table, transports, shared, owners),
+        "compact": RouterMiddleware(compact, table=table, max_body=max_body),
+        "stored_response": StoredResponsesMiddleware(forward, owners=owners, providers=providers),
         "count_tokens": RouterMiddleware(counting, table=table, max_body=max_body),
         "models": models,
         "model": models,
@@ -121,6 +132,7 @@ def _chat(
     table: RouteTable,
     transports: Mapping[str, Upstream],
     shared: Shared,
+    owners: ResponseOwners,
 ) -> ASGIApp:
     max_body, reasoning = config.server.max_body_bytes, config.reasoning
     key, table_of_turns = reasoning.sealing_key, _side_table(reasoning, shared)
@@ -136,7 +148,18 @@ def _chat(
         )
         for name, provider in providers.items()
     }
-    return RouterMiddleware(DispatchApp(providers=apps, max_body=max_body), table=table, max_body=max_body)
+    app = ResponseOwnersMiddleware(DispatchApp(providers=apps, max_body=max_body), owners=owners, max_body=max_body)
+    return RouterMiddleware(app, table=table, max_body=max_body)
+
+
+def _forward(config: Config, providers: Mapping[str, Provider], transports: Mapping[str, Upstream]) -> ASGIApp:
+    """What goes to the vendors beside chat."""
+    max_body, key = config.server.max_body_bytes, config.reasoning.sealing_key
+    apps: dict[str, ASGIApp] = {
+        name: ForwardApp(provider, upstream=transports[name], max_body=max_body, carriers_key=key)
+        for name, provider in providers.items()
+    }
+    return DispatchApp(providers=apps, max_body=max_body)
 
 
 def _side_table(reasoning: ReasoningSettings, shared: Shared) -> SideTable | None:

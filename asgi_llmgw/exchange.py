@@ -61,6 +61,7 @@ class Exchange:
         route: the configured name that matched it, a metric label.
         targets: where it may go, in order.
         on_loss: what becomes of a request that the target cannot express whole.
+        credential: which of the provider's keys the last attempt used.
         provider, upstream_model: where the last attempt went.
         upstream_protocol: what the upstream is spoken to in; None leaves it to the provider's preference.
         translated: a translator reads the upstream's answer, so that nobody below it needs to.
@@ -83,6 +84,7 @@ class Exchange:
     route: str | None = None
     targets: tuple[Target, ...] = ()
     on_loss: OnLoss = "warn"
+    credential: int = 0
     provider: str | None = None
     upstream_model: str | None = None
     upstream_protocol: Protocol | None = None

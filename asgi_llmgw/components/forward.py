@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Final
 from urllib.parse import parse_qsl, quote, urlencode
-
-import anyio
-from anyio.abc import TaskGroup
 
 from asgi_llmgw._types import Headers, Receive, Scope, Send
 from asgi_llmgw.asgi import (
@@ -23,7 +21,7 @@ from asgi_llmgw.asgi import (
     route_path,
     send_gone,
     send_response,
-    watch_disconnect,
+    while_connected,
 )
 from asgi_llmgw.errors import GatewayError, InvalidRequest, InvalidUpstreamResponse, RequestError, UpstreamError
 from asgi_llmgw.exchange import Exchange
@@ -95,10 +93,7 @@ class ForwardApp:
         except GatewayError as error:
             await call.fail(error)
             return
-        async with anyio.create_task_group() as group:
-            group.start_soon(call.watch, receive, group)
-            await call.run(self._upstream, request)
-            group.cancel_scope.cancel()
+        await while_connected(receive, call.run(self._upstream, request), left=call.left, let_go=call.let_go)
         if call.gone and not call.started:
             await send_gone(send)
 
@@ -132,7 +127,7 @@ class ForwardApp:
         return UpstreamRequest(
             method=scope["method"],
             url=provider.url(endpoint.protocol, path),
-            headers=provider.request_headers(exchange.headers, accept=accept),
+            headers=provider.request_headers(exchange.headers, accept=accept, credential=exchange.credential),
             body=self._body(exchange, endpoint.protocol, body) if call.priced else body,
             stream=stream,
             timeouts=provider.timeouts,
@@ -158,22 +153,29 @@ class _Call:
         self._max_answer = max_answer
         self._clock = clock
         self._complete = False
+        self._held = AsyncExitStack()
         self.protocol: Protocol = exchange.client_protocol or "openai_responses"
         self.priced = False
         self.started = False
         self.gone = False
 
-    async def watch(self, receive: Receive, group: TaskGroup) -> None:
-        """Wait for the client to leave."""
-        await watch_disconnect(receive)
-        if not self._complete:
-            self._leave()
-            group.cancel_scope.cancel()
+    def left(self) -> float | None:
+        """The client has left, before the end of its answer or after it."""
+        if self._complete:
+            return None
+        self._leave()
+        return 0.0
+
+    async def let_go(self) -> None:
+        """Close the call to the vendor although the answer hangs in a `send`."""
+        self._leave()
+        await self._held.aclose()
 
     async def run(self, upstream: Upstream, request: UpstreamRequest) -> None:
         """Make the call and pass the answer on."""
         try:
-            async with upstream.open(request) as response:
+            async with self._held:
+                response = await self._held.enter_async_context(upstream.open(request))
                 if response.status != 200:
                     await self._refused(response)
                 elif request.stream and is_event_stream(response.headers):

@@ -161,6 +161,7 @@ class _Watch:
         owner = ResponseOwner(
             principal=exchange.principal.name if exchange.principal is not None else "",
             provider=exchange.provider or "",
+            credential=exchange.credential,
             upstream_model=exchange.upstream_model or "",
             model=exchange.model or "",
             route=exchange.route,

@@ -11,6 +11,7 @@ from asgi_llmgw.ir import Protocol
 from asgi_llmgw.protocols.base import Profile
 from asgi_llmgw.timeouts import Timeouts
 
+KeyRotation: TypeAlias = Literal["round_robin", "least_busy"]
 AuthStyle: TypeAlias = Literal["bearer", "x-api-key", "x-goog-api-key", "api-key", "none"]
 
 _VERSION_IN_BASE: Final[dict[Protocol, str]] = {"openai_chat": "/v1", "openai_responses": "/v1"}
@@ -26,10 +27,11 @@ class Provider:
         base_url: what the vendor's own SDK takes.
         protocols: what it speaks, the preferred one first.
         auth: how the key is sent.
-        api_keys: the credentials; the first one is used.
+        api_keys: the credentials, any of which may be used.
         headers: sent with every request.
         forward_headers: the client's headers that are passed on; everything else of the client's stays here.
         profile: facts that hold for all its models.
+        key_rotation: how requests are spread over several keys.
         profiles: facts about some of its models, as (glob, facts), the first match wins.
         on_disconnect: when the client leaves: `cancel` the call at once, or `drain` it to learn its usage.
     """
@@ -44,6 +46,7 @@ class Provider:
     profile: Profile = Profile()
     profiles: tuple[tuple[str, Profile], ...] = ()
     timeouts: Timeouts = Timeouts()
+    key_rotation: KeyRotation = "round_robin"
     on_disconnect: Literal["cancel", "drain"] = "cancel"
 
     def profile_for(self, model: str) -> Profile:
@@ -58,21 +61,21 @@ class Provider:
         """Whether it can be called at all: it has a key, or needs none."""
         return self.auth == "none" or bool(self.api_keys)
 
-    def request_headers(self, client: Headers, *, accept: bytes = b"application/json") -> Headers:
-        """All headers of a call: ours, our credential, and of the client's only what the allow-list names.
+    def request_headers(self, client: Headers, *, accept: bytes = b"application/json", credential: int = 0) -> Headers:
+        """All headers of a call: ours, one of our credentials, and of the client's only what the allow-list names.
 
         What the client says for a name on the list is meant for its body, so it wins over our default.
         """
         passed = {name: value for name, value in client if name in self.forward_headers}
         defaults = tuple((name, value) for name, value in self.headers if name not in passed)
         own = ((b"content-type", b"application/json"), (b"accept", accept))
-        return (*own, *defaults, *passed.items(), *self.credentials())
+        return (*own, *defaults, *passed.items(), *self.credentials(credential))
 
-    def credentials(self, *, key: str | None = None) -> Headers:
-        """The header that tells the vendor who we are; empty where none is needed."""
-        secret = key if key is not None else (self.api_keys[0] if self.api_keys else None)
-        if self.auth == "none" or secret is None:
+    def credentials(self, credential: int = 0) -> Headers:
+        """The header that tells the vendor who we are, by the index of the key; empty where none is needed."""
+        if self.auth == "none" or not self.api_keys:
             return ()
+        secret = self.api_keys[credential]
         if self.auth == "bearer":
             return ((b"authorization", b"Bearer " + secret.encode()),)
         return ((self.auth.encode(), secret.encode()),)
