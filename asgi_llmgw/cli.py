@@ -140,8 +140,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         config = load_config(environ={**os.environ, **overrides})
     except ConfigError as error:
         return _fail(error.message, UNUSABLE)
-    if config.server.workers > 1:
-        os.environ.update(overrides)  # the worker processes load the configuration by themselves
+    os.environ.update(overrides)  # worker processes load the configuration by themselves, and all of them again
     return serve(config, server=arguments.server)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
-import logging
-import math
+import logging.config
+import multiprocessing
 import os
 import secrets
 import shutil
@@ -16,21 +15,20 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from types import FrameType
-from typing import Final, Literal, NoReturn, TypeAlias
+from typing import Final, NoReturn
 
 from asgi_llmgw import __version__
 from asgi_llmgw.config import Config
 from asgi_llmgw.errors import ConfigError
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.protocols import SERVED
+from asgi_llmgw.worker import ServerName, log_config, run, run_child
 
-ServerName: TypeAlias = Literal["uvicorn", "hypercorn"]
-
-FACTORY: Final = "asgi_llmgw.app:from_environment"
 MULTIPROCESS: Final = "PROMETHEUS_MULTIPROC_DIR"
 CARRIERS_KEY: Final = "LLMGW_REASONING__CARRIERS_KEY"
-STARTUP_FAILED: Final = 3
 
 _EXTRA: Final[dict[ServerName, str]] = {"uvicorn": "server", "hypercorn": "hypercorn"}
 _CLIENT_VARIABLE: Final[dict[Protocol, tuple[str, str]]] = {
@@ -73,8 +71,9 @@ def serve(config: Config, *, server: ServerName = "uvicorn") -> int:
         port: int = listening.getsockname()[1]
         sys.stderr.write(banner(config, Address(config.server.host, port)))
         sys.stderr.flush()
-        run = _uvicorn if server == "uvicorn" else _hypercorn
-        return run(config, listening)
+        if config.server.workers > 1:
+            return _serve_many(config, listening, server)
+        return run(config, listening, server)
 
 
 def banner(config: Config, address: Address) -> str:
@@ -101,70 +100,19 @@ def banner(config: Config, address: Address) -> str:
     return "\n".join(lines) + "\n"
 
 
-def log_config(level: str) -> dict[str, object]:
-    """Everything on stderr as JSON lines: our log at `level`, servers and HTTP clients when something is wrong."""
-    quiet = ("uvicorn", "hypercorn.error", "aiohttp", "httpx", "httpx2", "httpcore", "httpcore2", "asyncio")
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"json": {"()": "asgi_llmgw.logs.JSONFormatter"}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
-        "loggers": {
-            "asgi_llmgw": {"handlers": ["stderr"], "level": level.upper(), "propagate": False},
-            **{name: {"handlers": ["stderr"], "level": "WARNING", "propagate": False} for name in quiet},
-        },
-    }
+def _serve_many(config: Config, listening: socket.socket, server: ServerName) -> int:
+    # one process alone does without it
+    from asgi_llmgw.supervisor import Supervisor
 
+    context = multiprocessing.get_context("spawn")
 
-def _uvicorn(config: Config, listening: socket.socket) -> int:
-    import uvicorn
-    from uvicorn.supervisors import Multiprocess
+    def start(orders: Connection) -> BaseProcess:
+        process = context.Process(target=run_child, args=(listening, server, orders))
+        process.start()
+        return process
 
-    from asgi_llmgw.app import build_app
-
-    many = config.server.workers > 1
-    settings = uvicorn.Config(
-        FACTORY if many else build_app(config),
-        factory=many,
-        workers=config.server.workers,
-        log_config=log_config(config.server.log_level),
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=config.server.keep_alive_seconds,
-        timeout_graceful_shutdown=math.ceil(config.server.drain_seconds),
-        limit_concurrency=config.server.max_connections,
-    )
-    if many:
-        Multiprocess(settings, sockets=[listening]).run()
-        return 0
-    server = uvicorn.Server(settings)
-    server.run(sockets=[listening])
-    return 0 if server.started else STARTUP_FAILED
-
-
-def _hypercorn(config: Config, listening: socket.socket) -> int:
-    from hypercorn.asyncio import serve as serve_one
-    from hypercorn.config import Config as HypercornConfig
-    from hypercorn.run import run as serve_many
-
-    from asgi_llmgw.app import build_app
-
-    settings = HypercornConfig()
-    settings.bind = [f"fd://{os.dup(listening.fileno())}"]
-    settings.include_server_header = False
-    settings.accesslog = None
-    settings.errorlog = logging.getLogger("hypercorn.error")
-    settings.logconfig_dict = log_config(config.server.log_level)
-    settings.loglevel = "WARNING"
-    settings.keep_alive_timeout = config.server.keep_alive_seconds
-    settings.graceful_timeout = config.server.drain_seconds
-    if config.server.workers > 1:
-        settings.workers = config.server.workers
-        settings.application_path = f"{FACTORY}()"
-        return serve_many(settings)
-    # hypercorn types the messages of an ASGI app more closely than ASGI does
-    asyncio.run(serve_one(build_app(config), settings))  # type: ignore[arg-type]
-    return 0
+    logging.config.dictConfig(log_config(config.server.log_level))
+    return Supervisor(start, config.server.workers).run()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -45,6 +45,7 @@ class ServerSettings(BaseModel):
     keep_alive_seconds: int = Field(default=75, ge=1, le=3600)
     drain_seconds: Seconds = 30.0
     access_log: bool = True
+    reload: bool = True
     log_level: LogLevel = "info"
 
 
