@@ -165,10 +165,17 @@ class AuthError(GatewayError):
 
 
 class LimitError(GatewayError):
-    """A limit of the gateway's own is reached."""
+    """A limit of the gateway's own is reached (`rate_limited`), or a budget is used up (`quota_exceeded`)."""
 
-    def __init__(self, message: str, *, code: str | None = None, retry_after: float | None = None) -> None:
-        super().__init__(message, kind="rate_limited", code=code, retry_after=retry_after)
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: ErrorKind = "rate_limited",
+        code: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, kind=kind, code=code, retry_after=retry_after)
 
 
 class UpstreamError(GatewayError):

@@ -19,18 +19,23 @@ from asgi_llmgw.ir import Diagnostic, Protocol, Usage
 SCOPE_KEY: Final = "asgi_llmgw"
 
 Operation: TypeAlias = Literal[
-    "chat", "compact", "stored_response", "count_tokens", "models", "model", "health", "ready", "metrics"
+    "chat", "compact", "stored_response", "count_tokens", "models", "model", "health", "ready", "metrics", "status"
 ]
 Outcome: TypeAlias = Literal["completed", "client_disconnected", "upstream_error", "rejected"]
 OnLoss: TypeAlias = Literal["allow", "warn", "reject"]
+StreamFailure: TypeAlias = Literal["error", "restart_if_no_output"]
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks. `name` is the metric label and the log field: never the secret. `models` are globs it may use."""
+    """Who asks. `name` is the metric label and the log field: never the secret. `models` are globs it may use.
+
+    `tenant` is whom it belongs to: the keys of one tenant share that tenant's limits.
+    """
 
     name: str
     models: tuple[str, ...] = ("*",)
+    tenant: str | None = None
 
     def may_use(self, model: str) -> bool:
         """Whether one of the allow-list's globs covers this model name."""
@@ -44,6 +49,30 @@ class Target:
     provider: str
     model: str
     weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Hedge:
+    """A second attempt that starts when the first has said nothing yet.
+
+    Args:
+        after: seconds.
+        share: at most this share of the requests has one.
+    """
+
+    after: float
+    share: float = 0.05
+
+
+@dataclass(slots=True)
+class Tried:
+    """One attempt, as it went. `failure` is a failure class, `lost` where another attempt was faster, None if good."""
+
+    provider: str
+    model: str
+    credential: int
+    failure: str | None = None
+    usage: Usage | None = None
 
 
 @dataclass(slots=True)
@@ -61,7 +90,11 @@ class Exchange:
         route: the configured name that matched it, a metric label.
         targets: where it may go, in order.
         on_loss: what becomes of a request that the target cannot express whole.
+        stream_failure: what becomes of a stream that breaks before its first content.
+        hedge: whether a second attempt may be made beside a slow first one.
+        session: what the client's session is called, for requests to stick together.
         credential: which of the provider's keys the last attempt used.
+        tried: every attempt.
         provider, upstream_model: where the last attempt went.
         upstream_protocol: what the upstream is spoken to in; None leaves it to the provider's preference.
         translated: a translator reads the upstream's answer, so that nobody below it needs to.
@@ -69,6 +102,9 @@ class Exchange:
         outcome: how it ended; None while it runs.
         failure: the error of the last attempt, or the one the client was told.
         first_token: `time.monotonic()` when the first content came from upstream.
+        text_length: characters that the last attempt has streamed, for an estimate where usage is missing.
+        cost: what all attempts have cost, in millionths of a USD; None where no price is known.
+        limited: which kind of limit the request was refused for (`key_rpm`), a metric label.
     """
 
     request_id: str
@@ -84,7 +120,11 @@ class Exchange:
     route: str | None = None
     targets: tuple[Target, ...] = ()
     on_loss: OnLoss = "warn"
+    stream_failure: StreamFailure = "error"
+    hedge: Hedge | None = None
+    session: str | None = None
     credential: int = 0
+    tried: list[Tried] = field(default_factory=list)
     provider: str | None = None
     upstream_model: str | None = None
     upstream_protocol: Protocol | None = None
@@ -96,6 +136,9 @@ class Exchange:
     usage: Usage | None = None
     finish_reason: str | None = None
     first_token: float | None = None
+    text_length: int = 0
+    cost: int | None = None
+    limited: str | None = None
     diagnostics: tuple[Diagnostic, ...] = ()
 
     @classmethod

@@ -45,6 +45,7 @@ class Key:
         digest: what `hash_key` makes of the secret.
         models: globs of the model names it may use.
         expires: from then on it is refused; with a time zone.
+        tenant: whom it belongs to, for limits that several keys share.
 
     Raises:
         ConfigError: the digest is none, the name is empty or the time has no zone.
@@ -54,6 +55,7 @@ class Key:
     digest: str = field(repr=False)
     models: tuple[str, ...] = ("*",)
     expires: datetime | None = None
+    tenant: str | None = None
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -155,7 +157,7 @@ class AuthMiddleware:
     def _principal(self, key: Key) -> Principal:
         if key.expires is not None and key.expires.timestamp() <= self._clock():
             raise _unknown_caller()
-        return Principal(key.name, key.models)
+        return Principal(key.name, key.models, key.tenant)
 
 
 def _by_digest(keys: Iterable[Key]) -> dict[str, Key]:

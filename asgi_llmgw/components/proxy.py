@@ -303,6 +303,7 @@ class _Call:
             exchange.fail(passing.fault)
             if not self.started:
                 raise passing.fault
+        exchange.text_length = passing.text_length
         if passing.content and exchange.first_token is None:
             exchange.first_token = self._clock()
 

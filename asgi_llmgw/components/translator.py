@@ -294,6 +294,7 @@ class _Answer:
         exchange = self._exchange
         if stream.content and exchange.first_token is None:
             exchange.first_token = self._clock()
+        exchange.text_length = stream.text_length
         if stream.usage is not None:
             exchange.usage = stream.usage
         if stream.finish_reason is not None:
