@@ -18,6 +18,7 @@ from asgi_llmgw.json import JSONObject
 from asgi_llmgw.logs import describe, json_line, rfc3339
 from asgi_llmgw.protocols import codec
 from asgi_llmgw.render import DEFAULT_PROTOCOL, NO_STORE, deny_websocket, request_id_headers, send_error
+from asgi_llmgw.stall import SEND_STALL, ClientStalled, StallGuard
 
 MAX_HEADER_BYTES: Final = 64 * 1024
 MAX_HEADERS: Final = 100
@@ -51,6 +52,7 @@ class ContextMiddleware:
         trust_request_id: take the client's `x-request-id` where it is short and plain.
         websockets: hand WebSockets on, to a host's app further down.
         wall_clock: seconds since the epoch.
+        send_stall: seconds after which a client that takes nothing of its answer counts as gone; 0 for never.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class ContextMiddleware:
         trust_request_id: bool = True,
         websockets: bool = False,
         wall_clock: Callable[[], float] = time.time,
+        send_stall: float = SEND_STALL,
     ) -> None:
         self._app = app
         self._access_log = access_log
@@ -71,6 +74,7 @@ class ContextMiddleware:
         self._trust_request_id = trust_request_id
         self._websockets = websockets
         self._wall_clock = wall_clock
+        self._send_stall = send_stall
         self.dropped_lines = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,19 +86,24 @@ class ContextMiddleware:
             return
         headers = headers_of(scope)
         exchange = self._exchange(scope, headers)
-        watched = _WatchedSend(send, exchange)
+        guard = StallGuard(send, self._send_stall)
+        watched = _WatchedSend(guard, exchange)
         cancelled = True
         try:
-            try:
-                problem = _problem(scope, headers)
-                if problem is not None:
-                    raise problem
-                await self._app({**scope, SCOPE_KEY: exchange, "headers": list(headers)}, receive, watched)
-                if not watched.started:
-                    raise _no_answer(exchange)
-            except Exception as error:
-                await _answer_failure(error, scope, exchange, watched)
+            async with guard:
+                try:
+                    problem = _problem(scope, headers)
+                    if problem is not None:
+                        raise problem
+                    await self._app({**scope, SCOPE_KEY: exchange, "headers": list(headers)}, receive, watched)
+                    if not watched.started:
+                        raise _no_answer(exchange)
+                except Exception as error:
+                    await _answer_failure(error, scope, exchange, watched)
             cancelled = False
+        except ClientStalled:
+            exchange.outcome = "client_disconnected"
+            _logger.warning("request %s: the client took nothing of its answer for too long", exchange.request_id)
         finally:
             exchange.outcome = exchange.outcome or watched.outcome(cancelled=cancelled)
             self._log(scope, exchange)
