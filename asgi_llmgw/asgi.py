@@ -136,13 +136,13 @@ class _Pace:
         self._timer.cancel()
 
     def _check(self) -> None:
-        elapsed = self._loop.time() - self._started
-        size = len(self._body)
-        if elapsed >= self._timeout or size < self._min_rate * elapsed:
+        enough = len(self._body) / self._min_rate if self._min_rate else self._timeout
+        ends = self._started + min(self._timeout, enough)
+        # a timer may be a little early
+        if ends <= self._loop.time() + 0.001:
             self._scope.cancel()
-            return
-        lasts = min(self._timeout, size / self._min_rate) if self._min_rate else self._timeout
-        self._timer = self._loop.call_at(self._started + lasts, self._check)
+        else:
+            self._timer = self._loop.call_at(ends, self._check)
 
 
 def _body_of(message: Message) -> bytes:

@@ -71,7 +71,7 @@ async def test_a_body_has_an_end_however_fast_it_comes() -> None:
     assert await refused(dripping(100_000, 1.0)) == BODY_TIMEOUT
 
 
-@pytest.mark.parametrize("rate", [BODY_RATE * 1.1, BODY_RATE * 10])
+@pytest.mark.parametrize("rate", [BODY_RATE * 1.3, BODY_RATE * 10])
 async def test_a_body_that_is_slow_but_not_too_slow_is_taken(rate: float) -> None:
     """F121."""
     body = await read_body(dripping(int(rate), 1.0, pieces=25))
