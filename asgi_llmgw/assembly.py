@@ -24,6 +24,7 @@ from asgi_llmgw.components.operations import OperationsApp
 from asgi_llmgw.components.proxy import ProxyApp
 from asgi_llmgw.components.response_owners import ResponseOwnersMiddleware
 from asgi_llmgw.components.router import RouterMiddleware
+from asgi_llmgw.components.status import StatusApp
 from asgi_llmgw.components.stored_responses import StoredResponsesMiddleware
 from asgi_llmgw.components.translator import TranslatorMiddleware
 from asgi_llmgw.config import Config
@@ -31,6 +32,9 @@ from asgi_llmgw.config.models import ReasoningSettings
 from asgi_llmgw.exchange import Operation, Principal
 from asgi_llmgw.gateway import Stack
 from asgi_llmgw.providers.base import Provider
+from asgi_llmgw.routing.health import Health
+from asgi_llmgw.routing.policy import Balancer, Credentials
+from asgi_llmgw.routing.retry import Retries
 from asgi_llmgw.routing.routes import RouteTable
 from asgi_llmgw.shared import Shared
 from asgi_llmgw.store.base import SideTable
@@ -79,6 +83,7 @@ def assemble(config: Config, shared: Shared, given: Given) -> Stack:
     providers = config.providers_by_name()
     table = config.route_table()
     transports = _transports(config, providers, shared, given)
+    retries = _retries(config, providers, shared)
     models = ModelsApp(table=table, created=int(time.time()))
     max_body = config.server.max_body_bytes
     counting = CountTokensApp(
@@ -89,17 +94,18 @@ def assemble(config: Config, shared: Shared, given: Given) -> Stack:
         return _readiness(table, providers, given.drain)
 
     owners = ResponseOwners(shared.keep("response owners", None, lambda: MemorySideTable(max_entries=_RESPONSES)))
-    forward = _forward(config, providers, transports)
+    forward = _forward(config, providers, transports, retries)
     compact = ResponseOwnersMiddleware(forward, owners=owners, max_body=max_body)
     apps: dict[Operation, ASGIApp] = {
-        "chat": _chat(config, providers, table, transports, shared, owners),
-        "compact": RouterMiddleware(compact, table=table, max_body=max_body),
+        "chat": _chat(config, providers, table, transports, retries, shared, owners),
+        "compact": RouterMiddleware(compact, table=table, balancer=retries.balancer, max_body=max_body),
         "stored_response": StoredResponsesMiddleware(forward, owners=owners, providers=providers),
         "count_tokens": RouterMiddleware(counting, table=table, max_body=max_body),
         "models": models,
         "model": models,
         "health": HealthApp(),
         "ready": ReadyApp(readiness),
+        "status": StatusApp(retries.balancer.health),
     }
     if config.metrics.enabled:
         apps["metrics"] = MetricsApp(given.registry)
@@ -131,6 +137,7 @@ def _chat(
     providers: Mapping[str, Provider],
     table: RouteTable,
     transports: Mapping[str, Upstream],
+    retries: Retries,
     shared: Shared,
     owners: ResponseOwners,
 ) -> ASGIApp:
@@ -148,18 +155,37 @@ def _chat(
         )
         for name, provider in providers.items()
     }
-    app = ResponseOwnersMiddleware(DispatchApp(providers=apps, max_body=max_body), owners=owners, max_body=max_body)
-    return RouterMiddleware(app, table=table, max_body=max_body)
+    dispatch = DispatchApp(providers=apps, retries=retries, max_body=max_body)
+    owned = ResponseOwnersMiddleware(dispatch, owners=owners, max_body=max_body)
+    return RouterMiddleware(owned, table=table, balancer=retries.balancer, max_body=max_body)
 
 
-def _forward(config: Config, providers: Mapping[str, Provider], transports: Mapping[str, Upstream]) -> ASGIApp:
+def _forward(
+    config: Config, providers: Mapping[str, Provider], transports: Mapping[str, Upstream], retries: Retries
+) -> ASGIApp:
     """What goes to the vendors beside chat."""
     max_body, key = config.server.max_body_bytes, config.reasoning.sealing_key
     apps: dict[str, ASGIApp] = {
         name: ForwardApp(provider, upstream=transports[name], max_body=max_body, carriers_key=key)
         for name, provider in providers.items()
     }
-    return DispatchApp(providers=apps, max_body=max_body)
+    return DispatchApp(providers=apps, retries=retries, max_body=max_body)
+
+
+def _retries(config: Config, providers: Mapping[str, Provider], shared: Shared) -> Retries:
+    """What is known of the vendors' health; it is of use for as long as the vendors and their keys are the same."""
+    credentials = {
+        name: Credentials(max(1, len(provider.api_keys)), provider.key_rotation) for name, provider in providers.items()
+    }
+    same = {
+        name: (provider.base_url, hash(provider.api_keys), credentials[name]) for name, provider in providers.items()
+    }
+
+    def make() -> Retries:
+        health = Health(config.breaker.policy, clock=time.monotonic)
+        return Retries(Balancer(health, credentials=credentials), config.retry.policy)
+
+    return shared.keep("health", (config.retry, config.breaker, same), make)
 
 
 def _side_table(reasoning: ReasoningSettings, shared: Shared) -> SideTable | None:

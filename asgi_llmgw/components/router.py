@@ -7,11 +7,13 @@ from typing import Final
 from asgi_llmgw._types import ASGIApp, Headers, Receive, Scope, Send
 from asgi_llmgw.asgi import MAX_BODY, ClientDisconnected, header, path_with_query, read_body, replay, send_gone
 from asgi_llmgw.errors import GatewayError, RequestError
-from asgi_llmgw.exchange import SCOPE_KEY, Exchange
+from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Target
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.protocols import RequestHead, codec
 from asgi_llmgw.render import send_error
+from asgi_llmgw.routing.policy import Balancer
 from asgi_llmgw.routing.routes import Route, RouteTable
+from asgi_llmgw.routing.sessions import session_of
 from asgi_llmgw.translate import translate_request
 
 _MAX_MODEL_NAME: Final = 256
@@ -27,15 +29,23 @@ class RouterMiddleware:
     Args:
         app: dispatches to the targets.
         table: the configured routes.
+        balancer: puts a route's targets into the order of its strategy; None leaves them as they are configured.
         serve: the protocol of the clients; None takes it from the exchange.
         max_body: the largest request, in bytes.
     """
 
     def __init__(
-        self, app: ASGIApp, *, table: RouteTable, serve: Protocol | None = None, max_body: int = MAX_BODY
+        self,
+        app: ASGIApp,
+        *,
+        table: RouteTable,
+        balancer: Balancer | None = None,
+        serve: Protocol | None = None,
+        max_body: int = MAX_BODY,
     ) -> None:
         self._app = app
         self._table = table
+        self._balancer = balancer
         self._serve: Protocol | None = serve
         self._max_body = max_body
 
@@ -65,7 +75,10 @@ class RouterMiddleware:
             return
         exchange.route = route.name
         exchange.on_loss = route.on_loss
-        exchange.targets = route.targets_for(head.model)
+        exchange.stream_failure = route.stream_failure
+        exchange.hedge = route.hedge
+        exchange.session = session_of(exchange.headers, body) if route.sticky else None
+        exchange.targets = self._targets(exchange, route, head.model)
         await self._app(scope, replay(body, receive), send)
 
     def _head(self, exchange: Exchange, protocol: Protocol, path: str, body: bytes) -> RequestHead:
@@ -73,6 +86,25 @@ class RouterMiddleware:
             # the path has named it
             return RequestHead(exchange.model, stream=False)
         return codec(protocol).peek(path, body)
+
+    def _targets(self, exchange: Exchange, route: Route, model: str) -> tuple[Target, ...]:
+        """Where the request may go, in the order to try: the route's own targets, then those of its fallbacks.
+
+        A fallback is another model of the gateway's, so the caller must be allowed to use it.
+        """
+        principal = exchange.principal
+        ways = [(route, model)]
+        for name in route.fallbacks:
+            fallback = self._table.match(name)
+            if fallback is not None and (principal is None or principal.may_use(name)):
+                ways.append((fallback, name))
+        found: dict[Target, None] = {}
+        for way, name in ways:
+            targets = way.targets_for(name)
+            if self._balancer is not None:
+                targets = self._balancer.order(targets, way.strategy, session=exchange.session)
+            found.update(dict.fromkeys(targets))
+        return tuple(found)
 
     def _find(self, exchange: Exchange, model: str) -> Route:
         route = self._table.match(model) if _is_name(model) else None

@@ -56,6 +56,7 @@ def find_problems(
                 problems.add(("models", name, "targets", number), _unknown_provider(target.provider, names))
     if not broken:
         _check_aliases(problems, routing, providers, models)
+        _check_fallbacks(problems, providers, models)
 
 
 def is_loopback(host: str) -> bool:
@@ -127,6 +128,19 @@ def _check_aliases(problems: Problems, routing: RoutingSettings, providers: Prov
     default = routing.default
     if default is not None and default not in ends and destination(default, direct) is None:
         problems.add(("routing", "default"), f'there is no model "{default}"{did_you_mean(default, models)}')
+
+
+def _check_fallbacks(problems: Problems, providers: Providers, models: Models) -> None:
+    direct = direct_routes(providers, models)
+    for name, model in models.items():
+        for number, fallback in enumerate(model.fallbacks):
+            path = ("models", name, "fallbacks", number)
+            if model.alias is not None:
+                problems.add(path, f'belongs to the model that this alias means: write it at "{model.alias}"')
+            elif fallback == name:
+                problems.add(path, "is the model itself: name another one")
+            elif fallback not in models and destination(fallback, direct) is None:
+                problems.add(path, f'there is no model "{fallback}"{did_you_mean(fallback, models)}')
 
 
 def _loops(models: Models) -> set[str]:

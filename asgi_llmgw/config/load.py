@@ -15,14 +15,11 @@ from asgi_llmgw.config.check import find_problems
 from asgi_llmgw.config.fields import ENVIRONMENT_PREFIX
 from asgi_llmgw.config.models import (
     KeySettings,
-    MetricsSettings,
     ModelSettings,
     ProfileSettings,
     ProviderSettings,
-    ReasoningSettings,
     RoutingSettings,
     ServerSettings,
-    StoreSettings,
     TargetSettings,
     TimeoutSettings,
 )
@@ -132,9 +129,9 @@ class _Reader:
     def read(self) -> Config:
         server = self._section("server", ServerSettings)
         routing = self._section("routing", RoutingSettings)
-        store = self._section("store", StoreSettings)
-        reasoning = self._section("reasoning", ReasoningSettings)
-        metrics = self._section("metrics", MetricsSettings)
+        others = {
+            name: self._section(name, model) for name, model in PLAIN.items() if name not in ("server", "routing")
+        }
         keys = self._keys()
         providers = self._named("providers", ProviderSettings)
         models = self._named("models", ModelSettings)
@@ -151,9 +148,8 @@ class _Reader:
         return Config.model_construct(
             server=server,
             routing=routing,
-            store=store,
-            reasoning=reasoning,
-            metrics=metrics,
+            _fields_set=None,
+            **{name: self._section(name, PLAIN[name]) for name in others},
             keys=tuple(keys.values()),
             providers=providers,
             models=models,

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from asgi_llmgw.asgi import MAX_BODY
 from asgi_llmgw.components.auth import hash_key
 from asgi_llmgw.components.translator import SIDE_TABLE_TTL
+from asgi_llmgw.config.balancing import HedgeSettings
 from asgi_llmgw.config.fields import (
     ONE_OR_MORE,
     SETTINGS,
@@ -21,11 +22,11 @@ from asgi_llmgw.config.fields import (
     ModelName,
     SecretKey,
 )
-from asgi_llmgw.exchange import OnLoss
+from asgi_llmgw.exchange import OnLoss, StreamFailure
 from asgi_llmgw.ir import Protocol
-from asgi_llmgw.providers.base import AuthStyle
+from asgi_llmgw.providers.base import AuthStyle, KeyRotation
 from asgi_llmgw.reasoning.envelope import PROCESS_KEY
-from asgi_llmgw.routing.routes import Strategy
+from asgi_llmgw.routing.policy import Strategy
 from asgi_llmgw.timeouts import Timeouts
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error", "critical"]
@@ -44,8 +45,8 @@ class ServerSettings(BaseModel):
     max_connections: int | None = Field(default=None, ge=1)
     keep_alive_seconds: int = Field(default=75, ge=1, le=3600)
     drain_seconds: Seconds = 30.0
-    access_log: bool = True
     reload: bool = True
+    access_log: bool = True
     log_level: LogLevel = "info"
 
 
@@ -127,6 +128,7 @@ class ProviderSettings(BaseModel):
     api_keys: tuple[SecretKey, ...] = ()
     headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
     models: tuple[ModelName, ...] | None = None
+    key_rotation: KeyRotation = "round_robin"
     timeouts: TimeoutSettings = TimeoutSettings()
     on_disconnect: Literal["cancel", "drain"] = "cancel"
     trust_env_proxies: bool = False
@@ -151,7 +153,7 @@ class TargetSettings(BaseModel):
 
     provider: str = Field(min_length=1)
     model: ModelName
-    weight: int = 1
+    weight: int = Field(default=1, ge=1, le=1000)
 
     @model_validator(mode="before")
     @classmethod
@@ -163,13 +165,6 @@ class TargetSettings(BaseModel):
             raise ValueError('must be written "provider/model", such as "openai/gpt-4o"')
         return {"provider": provider, "model": model}
 
-    @field_validator("weight")
-    @classmethod
-    def _no_weights_yet(cls, value: int) -> int:
-        if value != 1:
-            raise ValueError("weights are not available in this version: leave it out")
-        return value
-
 
 class ModelSettings(BaseModel):
     """`[models."NAME"]`: what a model name (or a glob) stands for."""
@@ -179,14 +174,11 @@ class ModelSettings(BaseModel):
     targets: tuple[TargetSettings, ...] = ()
     alias: str | None = Field(default=None, min_length=1)
     strategy: Strategy = "fallback"
+    fallbacks: tuple[str, ...] = ()
+    sticky: bool = True
     on_loss: OnLoss | None = None
-
-    @field_validator("strategy", mode="before")
-    @classmethod
-    def _only_fallback_yet(cls, value: object) -> object:
-        if value != "fallback":
-            raise ValueError('only strategy = "fallback" is available in this version')
-        return value
+    stream_failure: StreamFailure = "error"
+    hedge: HedgeSettings | None = None
 
     @model_validator(mode="after")
     def _one_destination(self) -> Self:

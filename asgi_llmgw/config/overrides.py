@@ -13,6 +13,7 @@ from typing import Final
 
 from pydantic import BaseModel
 
+from asgi_llmgw.config.balancing import BreakerSettings, RetrySettings
 from asgi_llmgw.config.models import (
     KeySettings,
     MetricsSettings,
@@ -32,6 +33,8 @@ PREFIX: Final = "LLMGW_"
 PLAIN: Final[Mapping[str, type[BaseModel]]] = {
     "server": ServerSettings,
     "routing": RoutingSettings,
+    "retry": RetrySettings,
+    "breaker": BreakerSettings,
     "store": StoreSettings,
     "reasoning": ReasoningSettings,
     "metrics": MetricsSettings,

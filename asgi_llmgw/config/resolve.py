@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -49,6 +50,7 @@ def build_provider(name: str, settings: ProviderSettings) -> Provider:
         profile=_profile(row.profile if row else Profile(), settings.profile),
         profiles=tuple((glob, _profile(facts, settings.profile)) for glob, facts in (row.profiles if row else ())),
         timeouts=Timeouts(**settings.timeouts.model_dump()),
+        key_rotation=settings.key_rotation,
         on_disconnect=settings.on_disconnect,
     )
 
@@ -72,7 +74,7 @@ def build_routes(
     found = dict(direct)
     for name, route in follow_aliases(models, direct).items():
         if route is not None:
-            found[name] = Route(name, route.targets, on_loss=models[name].on_loss or route.on_loss)
+            found[name] = replace(route, name=name, on_loss=models[name].on_loss or route.on_loss)
     ordered = [found[name] for name in (*models, *(name for name in found if name not in models)) if name in found]
     return RouteTable(ordered, default=_default(routing, providers, models, found))
 
@@ -82,7 +84,7 @@ def destination(name: str, routes: Mapping[str, Route]) -> Route | None:
     if name in routes:
         return routes[name]
     route = RouteTable(routes.values()).match(name)
-    return route and Route(name, route.targets_for(name), on_loss=route.on_loss)
+    return route and replace(route, name=name, targets=route.targets_for(name), strip="")
 
 
 def follow_aliases(models: Mapping[str, ModelSettings], direct: Mapping[str, Route]) -> dict[str, Route | None]:
@@ -104,8 +106,13 @@ def direct_routes(providers: Mapping[str, ProviderSettings], models: Mapping[str
     found = {
         name: Route(
             name,
-            tuple(Target(target.provider, target.model) for target in settings.targets),
+            tuple(Target(target.provider, target.model, target.weight) for target in settings.targets),
+            strategy=settings.strategy,
+            fallbacks=settings.fallbacks,
+            sticky=settings.sticky,
             on_loss=settings.on_loss or "warn",
+            stream_failure=settings.stream_failure,
+            hedge=None if settings.hedge is None else settings.hedge.hedge,
         )
         for name, settings in models.items()
         if settings.alias is None
@@ -142,7 +149,7 @@ def _default(
 ) -> Route | None:
     if routing.default is not None:
         route = destination(routing.default, routes)
-        return route and Route(routing.default, route.targets, on_loss=route.on_loss)
+        return route and replace(route, name=routing.default)
     if list(providers) == [DEMO] and not models:
         # whatever name a client insists on: the first command works on a fresh machine
         return Route(DEMO, (Target(DEMO, ANY_MODEL),))

@@ -8,6 +8,7 @@ from typing import Self
 from pydantic import BaseModel, Field, model_validator
 
 from asgi_llmgw.components.auth import Key
+from asgi_llmgw.config.balancing import BreakerSettings, RetrySettings
 from asgi_llmgw.config.check import find_problems
 from asgi_llmgw.config.fields import SETTINGS
 from asgi_llmgw.config.models import (
@@ -38,6 +39,8 @@ class Config(BaseModel):
 
     server: ServerSettings = ServerSettings()
     routing: RoutingSettings = RoutingSettings()
+    retry: RetrySettings = RetrySettings()
+    breaker: BreakerSettings = BreakerSettings()
     store: StoreSettings = StoreSettings()
     reasoning: ReasoningSettings = ReasoningSettings()
     metrics: MetricsSettings = MetricsSettings()

@@ -63,6 +63,7 @@ _ALL: Final = (
     EndpointRow("/health", _READ, "health", versioned=False),
     EndpointRow("/ready", _READ, "ready", versioned=False),
     EndpointRow("/metrics", _READ, "metrics", versioned=False),
+    EndpointRow("/status", _READ, "status", versioned=False),
     EndpointRow("/v1/chat/completions", _WRITE, "chat"),
     EndpointRow("/v1/responses", _WRITE, "chat", "openai_responses"),
     EndpointRow("/v1/responses/input_tokens", _WRITE, "count_tokens", "openai_responses"),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
-from asgi_llmgw.exchange import OnLoss, Target
+from asgi_llmgw.exchange import Hedge, OnLoss, StreamFailure, Target
+from asgi_llmgw.routing.policy import Strategy
 
-Strategy: TypeAlias = Literal["fallback"]
 ANY_MODEL: Final = "*"
 _GLOB: Final = frozenset("*?[")
 
@@ -20,15 +20,24 @@ class Route:
 
     Args:
         name: the name or glob clients ask for; also the metric label.
-        targets: where it may go, in order; a target model of `*` passes the client's name on.
+        targets: where it may go; a target model of `*` passes the client's name on.
+        strategy: which of them is tried first.
+        fallbacks: names of other routes that are tried after all of these targets, as far as the caller may use them.
+        sticky: whether requests of one session go the same way.
         on_loss: what becomes of a request the target cannot express whole.
+        stream_failure: what becomes of a stream that breaks before its first content.
+        hedge: when a second attempt is made beside a slow one.
         strip: a prefix of the client's name that is not passed on (`openai/` of `openai/gpt-4o`).
     """
 
     name: str
     targets: tuple[Target, ...]
     strategy: Strategy = "fallback"
+    fallbacks: tuple[str, ...] = ()
+    sticky: bool = True
     on_loss: OnLoss = "warn"
+    stream_failure: StreamFailure = "error"
+    hedge: Hedge | None = None
     strip: str = ""
 
     @property

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 import anyio
@@ -13,6 +14,9 @@ from asgi_llmgw.errors import ConfigError, UpstreamError
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Target
 from asgi_llmgw.json import as_object, dumps, loads_object
 from asgi_llmgw.providers.base import Provider
+from asgi_llmgw.routing.health import Health
+from asgi_llmgw.routing.policy import Balancer
+from asgi_llmgw.routing.retry import Retries, RetryPolicy
 from asgi_llmgw.testing import (
     FakeResponse,
     FakeUpstream,
@@ -54,9 +58,14 @@ def exchange_for(*targets: tuple[str, str]) -> Exchange:
     return Exchange("req_1", client_protocol="openai_chat", targets=tuple(Target(*target) for target in targets))
 
 
+def one_round() -> Retries:
+    """Every target is tried once."""
+    return Retries(Balancer(Health(clock=time.monotonic)), RetryPolicy(attempts=1))
+
+
 async def run(apps: Mapping[str, ASGIApp], exchange: Exchange, body: object) -> RecordingSend:
     send = RecordingSend()
-    app = DispatchApp(providers=apps)
+    app = DispatchApp(providers=apps, retries=one_round())
     await app({**http_scope(), SCOPE_KEY: exchange}, ScriptedReceive(dumps(body)), send)
     return send
 

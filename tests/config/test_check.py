@@ -138,14 +138,34 @@ def local(**settings: object) -> dict[str, object]:
             {"models": {"m": {"targets": []}}}, 'models."m": needs exactly one of targets', id="empty_targets"
         ),
         pytest.param(
-            {"models": {"m": {"targets": [{"provider": "openai", "model": "a", "weight": 2}]}}},
-            'models."m".targets[0].weight: weights are not available',
-            id="weights_are_not_ignored",
+            {"models": {"m": {"targets": [{"provider": "openai", "model": "a", "weight": 0}]}}},
+            'models."m".targets[0].weight: input should be greater',
+            id="a_weight_of_nothing",
         ),
         pytest.param(
-            {"models": {"m": {"targets": ["openai/a"], "strategy": "weighted"}}},
-            'models."m".strategy: only strategy = "fallback"',
-            id="strategies_are_not_ignored",
+            {"models": {"m": {"targets": ["openai/a"], "strategy": "fastest"}}},
+            "models.\"m\".strategy: input should be 'fallback', 'weighted'",
+            id="unknown_strategy",
+        ),
+        pytest.param(
+            {"models": {"m": {"targets": ["openai/a"], "fallbacks": ["m"]}}},
+            'models."m".fallbacks[0]: is the model itself',
+            id="fallback_to_itself",
+        ),
+        pytest.param(
+            {"models": {"m": {"targets": ["openai/a"], "fallbacks": ["n"]}}},
+            'models."m".fallbacks[0]: there is no model "n"',
+            id="D17_dangling_fallback",
+        ),
+        pytest.param(
+            {"models": {"m": {"targets": ["openai/a"]}, "n": {"alias": "m", "fallbacks": ["m"]}}},
+            'models."n".fallbacks[0]: belongs to the model that this alias means',
+            id="fallback_of_an_alias",
+        ),
+        pytest.param(
+            {"breaker": {"open_seconds": 9, "max_open_seconds": 3}},
+            "breaker: has max_open_seconds below open_seconds",
+            id="breaker_out_of_order",
         ),
         pytest.param({"models": {"m": {"alias": "x"}}}, 'models."m".alias: there is no model "x"', id="dangling_alias"),
         pytest.param(

@@ -1,0 +1,109 @@
+"""One attempt: one target, one key, one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from asgi_llmgw._types import ASGIApp, Receive, Scope, Send
+from asgi_llmgw.asgi import ClientDisconnected, replay
+from asgi_llmgw.components.dispatch.guard import CommitGuard
+from asgi_llmgw.errors import GatewayError, UpstreamError
+from asgi_llmgw.exchange import Exchange, Tried
+from asgi_llmgw.routing.health import Ticket
+from asgi_llmgw.routing.retry import Attempt, Retries
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of an attempt: the client has been answered, or a failure that it has not seen."""
+
+    attempt: Attempt
+    answered: bool
+    failure: GatewayError | None = None
+
+
+class Runner:
+    """Makes attempts and tells the health what came of them.
+
+    Args:
+        providers: for each provider's name the app that serves the clients over it.
+        hold_seconds: how long the start of an answer is held back once the upstream has accepted the request.
+    """
+
+    def __init__(self, providers: Mapping[str, ASGIApp], retries: Retries, *, hold_seconds: float) -> None:
+        self._providers = providers
+        self._retries = retries
+        self._health = retries.balancer.health
+        self._hold_seconds = hold_seconds
+
+    async def run(
+        self,
+        attempt: Attempt,
+        exchange: Exchange,
+        scope: Scope,
+        body: bytes,
+        receive: Receive,
+        send: Send,
+        *,
+        on_commit: Callable[[], bool] | None = None,
+    ) -> Result:
+        """Make one attempt; `on_commit` is asked before the client sees anything of it.
+
+        Raises:
+            ClientDisconnected: the client left before it was answered.
+        """
+        _begin(exchange, attempt)
+        patient = exchange.stream_failure == "restart_if_no_output" or on_commit is not None
+        guard = CommitGuard(send, exchange, hold_seconds=None if patient else self._hold_seconds, on_commit=on_commit)
+        began, ticket = self._health.clock(), self._health.begin(attempt.lane)
+        learnt = False
+        try:
+            await self._providers[attempt.target.provider](scope, replay(body, receive), guard)
+            learnt = True
+        finally:
+            guard.stop()
+            if attempt.retry:
+                self._retries.budget(attempt.target.provider).done()
+            self._learn(ticket, exchange, began, whole=learnt)
+        if guard.committed:
+            return Result(attempt, answered=True)
+        if exchange.outcome == "client_disconnected":
+            raise ClientDisconnected
+        failure = exchange.failure
+        refused = failure is not None and not failure.retryable and failure.kind != "unsupported"
+        return Result(attempt, answered=refused and await guard.commit_refusal(), failure=failure)
+
+    def _learn(self, ticket: Ticket, exchange: Exchange, began: float, *, whole: bool) -> None:
+        """What an attempt says about its lane, whether or not the client has seen it."""
+        failure, tried = exchange.failure, exchange.tried[-1]
+        tried.usage = exchange.usage
+        waited = None if exchange.first_token is None else max(0.0, exchange.first_token - began)
+        if isinstance(failure, UpstreamError):
+            tried.failure = failure.failure
+            self._health.fail(ticket, failure)
+        elif failure is not None:
+            tried.failure = failure.kind
+            self._health.abandon(ticket)
+        elif waited is None and (not whole or exchange.outcome == "client_disconnected"):
+            tried.failure = exchange.outcome or "cancelled"
+            self._health.abandon(ticket)
+        else:
+            self._health.succeed(ticket, waited)
+
+
+def _begin(exchange: Exchange, attempt: Attempt) -> None:
+    """A new attempt: nothing of the last one is left."""
+    target, credential = attempt.target, attempt.lane.key.credential
+    exchange.provider = target.provider
+    exchange.upstream_model = target.model
+    exchange.credential = credential
+    exchange.upstream_protocol = None
+    exchange.attempts += 1
+    exchange.tried.append(Tried(target.provider, target.model, credential))
+    exchange.forgive()
+    exchange.usage = None
+    exchange.finish_reason = None
+    exchange.first_token = None
+    exchange.text_length = 0
+    exchange.diagnostics = ()

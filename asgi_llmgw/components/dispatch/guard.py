@@ -1,0 +1,115 @@
+"""Nothing reaches the client before an attempt has proved itself: the start of its answer is held until then.
+
+This moment is the commit. Until it a failure is of no consequence; afterwards there is no way back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, cast
+
+from asgi_llmgw._types import Message, Send
+from asgi_llmgw.exchange import Exchange
+
+HOLD_FRAMES: Final = 64
+HOLD_BYTES: Final = 256 * 1024
+HOLD_SECONDS: Final = 5.0
+
+
+class CommitGuard:
+    """A `send` that holds the start of an answer back until the attempt is known to be good.
+
+    It lets go when content has come (`exchange.first_token`), when an answer without failure is whole, when it holds
+    `HOLD_FRAMES` messages or `HOLD_BYTES` bytes, or `hold_seconds` after the start. What a failed attempt had sent so
+    far is kept until it is known whether the client will see it.
+
+    Args:
+        hold_seconds: None holds it until content comes, however long that takes.
+        on_commit: asked before the client sees anything; where it says no, this attempt waits to be cancelled. Only for
+            guards without `hold_seconds`: their own task commits.
+    """
+
+    def __init__(
+        self,
+        send: Send,
+        exchange: Exchange,
+        *,
+        hold_seconds: float | None = HOLD_SECONDS,
+        on_commit: Callable[[], bool] | None = None,
+    ) -> None:
+        self._send = send
+        self._exchange = exchange
+        self._hold_seconds = hold_seconds
+        self._on_commit = on_commit
+        self._held: list[Message] = []
+        self._bytes = 0
+        self._lock = asyncio.Lock()
+        self._timer: asyncio.TimerHandle | None = None
+        self._late: asyncio.Task[None] | None = None
+        self._flushed = False
+        self.committed = False
+
+    async def __call__(self, message: Message) -> None:
+        # committed is not enough: what was held may be on its way still
+        if not self._flushed:
+            async with self._lock:
+                if await self._hold(message):
+                    return
+        await self._send(message)
+
+    async def _hold(self, message: Message) -> bool:
+        if self.committed:
+            return False
+        self._held.append(message)
+        if message["type"] == "http.response.start":
+            if message["status"] < 400 and self._hold_seconds is not None:
+                self._timer = asyncio.get_running_loop().call_later(self._hold_seconds, self._time_is_up)
+            return True
+        self._bytes += len(cast(bytes, message.get("body", b"")))
+        if self._exchange.failure is None and self._ready(message):
+            await self._flush()
+        return True
+
+    def _ready(self, message: Message) -> bool:
+        if self._held[0]["status"] >= 400:
+            return False
+        return (
+            self._exchange.first_token is not None
+            or not message.get("more_body", False)
+            or len(self._held) > HOLD_FRAMES
+            or self._bytes > HOLD_BYTES
+        )
+
+    async def commit(self) -> None:
+        """Let the client see what is held."""
+        async with self._lock:
+            if self._held and not self.committed:
+                await self._flush()
+
+    async def commit_refusal(self) -> bool:
+        """Let the client see the error the attempt answered with; False if it did not get as far as an answer."""
+        whole = bool(self._held) and not self._held[-1].get("more_body", False)
+        if not whole or self._held[0]["status"] < 400:
+            return False
+        await self.commit()
+        return True
+
+    def stop(self) -> None:
+        """The attempt is over: no timer outlives it."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _time_is_up(self) -> None:
+        if not self.committed and self._exchange.failure is None:
+            self._late = asyncio.get_running_loop().create_task(self.commit())
+
+    async def _flush(self) -> None:
+        if self._on_commit is not None and not self._on_commit():
+            await asyncio.get_running_loop().create_future()
+        self.committed = True
+        self.stop()
+        held, self._held = self._held, []
+        for message in held:
+            await self._send(message)
+        self._flushed = True

@@ -1,0 +1,163 @@
+"""A second attempt beside a slow first one: who has content first wins, the other is cancelled.
+
+It buys a shorter tail with tokens, so it is off by default, and bounded to a share of the requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Final
+
+import anyio
+from anyio.abc import TaskGroup
+
+from asgi_llmgw._types import Message, Receive, Scope, Send
+from asgi_llmgw.asgi import ClientDisconnected, watch_disconnect
+from asgi_llmgw.components.dispatch.attempt import Result, Runner
+from asgi_llmgw.exchange import SCOPE_KEY, Exchange
+from asgi_llmgw.routing.retry import Attempt, Attempts, Retries, RetryBudget, RetryPolicy
+
+LOST: Final = "lost"
+_OF_AN_ATTEMPT: Final = frozenset(
+    {
+        "provider",
+        "upstream_model",
+        "credential",
+        "upstream_protocol",
+        "translated",
+        "outcome",
+        "failure",
+        "usage",
+        "finish_reason",
+        "first_token",
+        "text_length",
+        "diagnostics",
+    }
+)
+
+
+class Hedging:
+    """Runs the first attempt of a request, and after a while a second one beside it."""
+
+    def __init__(self, runner: Runner, retries: Retries) -> None:
+        self._runner = runner
+        self._retries = retries
+        self._budgets: dict[str, RetryBudget] = {}
+
+    async def run(
+        self,
+        attempt: Attempt,
+        attempts: Attempts,
+        exchange: Exchange,
+        scope: Scope,
+        body: bytes,
+        receive: Receive,
+        send: Send,
+    ) -> Result:
+        """Like `Runner.run`, for the attempt or the one beside it: whichever has content first.
+
+        Raises:
+            ClientDisconnected: the client left before it was answered.
+        """
+        if exchange.hedge is None:
+            return await self._runner.run(attempt, exchange, scope, body, receive, send)
+        budget = self._budget(exchange)
+        budget.earn()
+        race = _Race(self._runner, exchange, scope, body, send)
+        async with anyio.create_task_group() as group:
+            group.start_soon(race.watch, receive)
+            group.start_soon(race.take_part, attempt, group)
+            with anyio.move_on_after(exchange.hedge.after):
+                await race.decided.wait()
+            if not race.decided.is_set():
+                second = attempts.beside() if budget.spend() else None
+                if second is not None:
+                    group.start_soon(race.take_part, second, group)
+                await race.decided.wait()
+        return race.result()
+
+    def _budget(self, exchange: Exchange) -> RetryBudget:
+        """One for each route: a request earns its share of a second attempt."""
+        hedge, name = exchange.hedge, exchange.route or ""
+        found = self._budgets.get(name)
+        if found is None:
+            share = 0.0 if hedge is None else hedge.share
+            policy = RetryPolicy(budget=share, budget_cap=max(1.0, 10 * share), min_concurrent=0)
+            found = self._budgets[name] = RetryBudget(policy)
+        return found
+
+
+class _Race:
+    """Attempts side by side. Each has a record of its own; the winner's becomes the request's."""
+
+    def __init__(self, runner: Runner, exchange: Exchange, scope: Scope, body: bytes, send: Send) -> None:
+        self._runner = runner
+        self._exchange = exchange
+        self._scope = scope
+        self._body = body
+        self._send = send
+        self._left = anyio.Event()
+        self._running: dict[int, anyio.CancelScope] = {}
+        self._results: list[tuple[Result, Exchange]] = []
+        self._winner: Exchange | None = None
+        self.decided = anyio.Event()
+
+    async def watch(self, receive: Receive) -> None:
+        """One waits for the client to leave, and tells all."""
+        await watch_disconnect(receive)
+        self._left.set()
+
+    async def take_part(self, attempt: Attempt, group: TaskGroup) -> None:
+        """Run one attempt to its end, or until the other has won."""
+        own = replace(self._exchange, tried=[], attempts=0)
+        with anyio.CancelScope() as scope:
+            self._running[id(own)] = scope
+            try:
+                result = await self._runner.run(
+                    attempt,
+                    own,
+                    {**self._scope, SCOPE_KEY: own},
+                    self._body,
+                    self._receive,
+                    self._send,
+                    on_commit=self._claim(own),
+                )
+                self._results.append((result, own))
+            except ClientDisconnected:
+                pass
+            finally:
+                del self._running[id(own)]
+                if self._winner is not None and self._winner is not own:
+                    for tried in own.tried:
+                        tried.failure = LOST if tried.failure in (None, "cancelled") else tried.failure
+                self._exchange.tried += own.tried
+                self._exchange.attempts += own.attempts
+        if self._winner is own or not self._running:
+            self.decided.set()
+            group.cancel_scope.cancel()
+
+    def result(self) -> Result:
+        """The winner's result, or the last failure."""
+        if not self._results:
+            raise ClientDisconnected
+        result, own = next(((result, own) for result, own in self._results if own is self._winner), self._results[-1])
+        for name in (field.name for field in fields(own) if field.name in _OF_AN_ATTEMPT):
+            setattr(self._exchange, name, getattr(own, name))
+        return result
+
+    def _claim(self, own: Exchange) -> Callable[[], bool]:
+        def claim() -> bool:
+            if self._winner is not None:
+                return self._winner is own
+            self._winner = own
+            for key, scope in self._running.items():
+                if key != id(own):
+                    scope.cancel()
+            return True
+
+        return claim
+
+    async def _receive(self) -> Message:
+        await self._left.wait()
+        return {"type": "http.disconnect"}

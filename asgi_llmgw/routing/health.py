@@ -1,0 +1,296 @@
+"""How the lanes to the vendors are: what has failed, what rests, what is busy. Arithmetic only: nothing waits here.
+
+A lane is one model at one provider with one of its keys: the smallest thing that can fail by itself. A breaker opens
+when a lane keeps failing, and lets one request through now and then to see whether it is well again. A refusal to
+serve for a while (429) only cools the lane, and a key that is refused (401, 403, no money) rests with all its lanes.
+Everything is of this process alone: the first failures are felt here at once, without asking anybody.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from asgi_llmgw.errors import FailureClass, UpstreamError
+from asgi_llmgw.exchange import Target
+
+LaneState: TypeAlias = Literal["closed", "open", "half_open", "cooling", "benched"]
+
+COOLDOWN: Final = 10.0
+"""Seconds a lane rests after a 429 that does not say how long."""
+CREDENTIAL_BENCH: Final = 300.0
+"""Seconds a refused key rests."""
+PENALTY: Final = 5.0
+"""Seconds of latency that a failure counts for."""
+DECAY: Final = 10.0
+"""Seconds after which a measured latency counts for little more than a third."""
+
+MAX_LANES: Final = 10_000
+
+_CELLS: Final = 10
+_KEYS_OWN: Final[frozenset[FailureClass]] = frozenset({"credential", "quota"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerPolicy:
+    """When a lane's breaker opens, and for how long.
+
+    Args:
+        failures: so many in a row open it.
+        ratio: so does this share of failures among at least `minimum` requests within `window` seconds.
+        open_seconds: for so long it lets nothing through; doubled each time the probe fails, up to `max_open_seconds`,
+            and spread by `jitter`, so that many processes do not come back at once.
+        slow_seconds: a first token later than this is a failure too.
+        panic_seconds: where nothing else is left, one request in so many seconds is let through nevertheless.
+    """
+
+    failures: int = 5
+    ratio: float = 0.5
+    minimum: int = 20
+    window: float = 30.0
+    open_seconds: float = 5.0
+    max_open_seconds: float = 60.0
+    jitter: float = 0.2
+    slow_seconds: float = 30.0
+    panic_seconds: float = 1.0
+
+
+class LaneKey(NamedTuple):
+    """Which lane: `credential` is the index of the key among the provider's."""
+
+    provider: str
+    credential: int
+    model: str
+
+
+@dataclass(slots=True)
+class Lane:
+    """One lane, as it is now. Times are the health's clock's."""
+
+    key: LaneKey
+    in_flight: int = 0
+    latency: float | None = None
+    measured: float = 0.0
+    failures_in_a_row: int = 0
+    recent: deque[_Cell] = field(default_factory=deque)
+    open_until: float | None = None
+    opened: int = 0
+    probing: bool = False
+    last_probe: float = -math.inf
+    cooling_until: float = 0.0
+
+    def cost(self, now: float) -> float:
+        """What choosing it would cost: its latency, once for each request on it and once for ours.
+
+        What was measured long ago counts for little, so that a lane with a bad past is tried again.
+        """
+        if self.latency is None:
+            return 0.0
+        return self.latency * math.exp((self.measured - now) / DECAY) * (self.in_flight + 1)
+
+
+@dataclass(slots=True)
+class _Cell:
+    """What happened in one tenth of a breaker's window."""
+
+    number: int
+    total: int = 0
+    failed: int = 0
+
+
+class Ticket(NamedTuple):
+    """A request that is on a lane: it is handed back with what came of it. A probe decides about the breaker."""
+
+    lane: Lane
+    probe: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LaneView:
+    """How a lane stands, for people to read. `retry_after` is in seconds, None where it can be used."""
+
+    key: LaneKey
+    state: LaneState
+    in_flight: int
+    latency: float | None
+    retry_after: float | None
+
+
+class Health:
+    """All lanes of one process.
+
+    Args:
+        policy: the breakers'.
+        clock: seconds, monotonic.
+        rng: spreads how long breakers stay open.
+    """
+
+    def __init__(
+        self,
+        policy: BreakerPolicy | None = None,
+        *,
+        clock: Callable[[], float],
+        rng: random.Random | None = None,
+    ) -> None:
+        self.policy = policy if policy is not None else BreakerPolicy()
+        self.clock = clock
+        self._rng = rng if rng is not None else random.Random()
+        self._lanes: dict[LaneKey, Lane] = {}
+        self._benched: dict[tuple[str, int], float] = {}
+
+    def lane(self, target: Target, credential: int) -> Lane:
+        """The lane of a target with one of its provider's keys."""
+        key = LaneKey(target.provider, credential, target.model)
+        lane = self._lanes.get(key)
+        if lane is None:
+            if len(self._lanes) >= MAX_LANES:
+                self._forget_one()
+            lane = self._lanes[key] = Lane(key)
+        return lane
+
+    def state(self, lane: Lane) -> LaneState:
+        """`closed` is well; `half_open` may be tried by one request; the others rest."""
+        now = self.clock()
+        if self._benched.get(lane.key[:2], 0.0) > now:
+            return "benched"
+        if lane.cooling_until > now:
+            return "cooling"
+        if lane.open_until is None:
+            return "closed"
+        return "open" if lane.open_until > now or lane.probing else "half_open"
+
+    def usable(self, lane: Lane) -> bool:
+        """Whether a request may go there now."""
+        return self.state(lane) in ("closed", "half_open")
+
+    def rests_for(self, lane: Lane) -> float:
+        """Seconds until it may be used again, 0 if it may be used now."""
+        now = self.clock()
+        ends = max(self._benched.get(lane.key[:2], 0.0), lane.cooling_until, lane.open_until or 0.0)
+        if ends <= now and lane.probing:
+            return self.policy.panic_seconds
+        return max(0.0, ends - now)
+
+    def least_bad(self, lanes: Iterable[Lane]) -> Lane | None:
+        """Where every lane rests: an open breaker's that may be tried all the same, None if it is too early for that.
+
+        A breaker is a guess. Where it is all that stands between a client and an answer, it is tested more often.
+        """
+        now = self.clock()
+        resting = [lane for lane in lanes if self.state(lane) == "open"]
+        if any(lane.probing or lane.last_probe + self.policy.panic_seconds > now for lane in resting):
+            return None
+        return min(resting, key=self.rests_for, default=None)
+
+    def begin(self, lane: Lane) -> Ticket:
+        """A request goes there; it ends with `succeed`, `fail` or `abandon`."""
+        lane.in_flight += 1
+        probe = lane.open_until is not None
+        if probe:
+            lane.probing = True
+            lane.last_probe = self.clock()
+        return Ticket(lane, probe)
+
+    def succeed(self, ticket: Ticket, first_token: float | None = None) -> None:
+        """It answered; `first_token` is in seconds, None where nothing was measured."""
+        self._end(ticket)
+        lane = ticket.lane
+        if first_token is not None:
+            self._measure(lane, first_token)
+            if first_token > self.policy.slow_seconds:
+                self._count_failure(ticket)
+                return
+        if lane.open_until is None or ticket.probe:
+            lane.failures_in_a_row = 0
+            lane.open_until = None
+            lane.opened = 0
+            self._remember(lane, failed=False)
+
+    def fail(self, ticket: Ticket, error: UpstreamError) -> None:
+        """It did not answer, or not as it should."""
+        failure = error.failure
+        if failure in ("caller_fault", "filtered"):
+            # the vendor is well: it has judged the request
+            self.succeed(ticket)
+            return
+        self._end(ticket)
+        lane, now, said = ticket.lane, self.clock(), error.retry_after
+        if failure in _KEYS_OWN:
+            self._benched[lane.key[:2]] = now + max(CREDENTIAL_BENCH, said or 0.0)
+        elif failure == "model_access":
+            lane.cooling_until = max(lane.cooling_until, now + CREDENTIAL_BENCH)
+        elif failure == "rate_limit":
+            lane.cooling_until = max(lane.cooling_until, now + (COOLDOWN if said is None else said))
+            self._measure(lane, PENALTY)
+        else:
+            lane.cooling_until = max(lane.cooling_until, now + (said or 0.0))
+            self._measure(lane, PENALTY)
+            self._count_failure(ticket)
+
+    def abandon(self, ticket: Ticket) -> None:
+        """The request was given up before anything was learnt: its client left, or another attempt was faster."""
+        self._end(ticket)
+
+    def views(self) -> Iterator[LaneView]:
+        """Every lane that was ever used, in the order of their first use."""
+        for lane in self._lanes.values():
+            state = self.state(lane)
+            rests = None if state in ("closed", "half_open") else self.rests_for(lane)
+            yield LaneView(lane.key, state, lane.in_flight, lane.latency, rests)
+
+    def _end(self, ticket: Ticket) -> None:
+        ticket.lane.in_flight -= 1
+        if ticket.probe:
+            ticket.lane.probing = False
+
+    def _measure(self, lane: Lane, seconds: float) -> None:
+        """A peak counts at once and is forgotten slowly, as in Finagle's and linkerd's peak-EWMA."""
+        now = self.clock()
+        if lane.latency is None or seconds > lane.latency:
+            lane.latency = seconds
+        else:
+            kept = math.exp(-(now - lane.measured) / DECAY)
+            lane.latency = lane.latency * kept + seconds * (1 - kept)
+        lane.measured = now
+
+    def _remember(self, lane: Lane, *, failed: bool) -> None:
+        number = int(self.clock() / self.policy.window * _CELLS)
+        recent = lane.recent
+        if not recent or recent[-1].number != number:
+            recent.append(_Cell(number))
+            while recent[0].number <= number - _CELLS:
+                recent.popleft()
+        recent[-1].total += 1
+        recent[-1].failed += failed
+
+    def _count_failure(self, ticket: Ticket) -> None:
+        lane, policy = ticket.lane, self.policy
+        if lane.open_until is not None:
+            # what was under way when it opened says nothing new
+            if ticket.probe:
+                self._open(lane)
+            return
+        lane.failures_in_a_row += 1
+        self._remember(lane, failed=True)
+        total = sum(cell.total for cell in lane.recent)
+        failed = sum(cell.failed for cell in lane.recent)
+        often = total >= policy.minimum and failed >= policy.ratio * total
+        if often or lane.failures_in_a_row >= policy.failures:
+            self._open(lane)
+
+    def _open(self, lane: Lane) -> None:
+        policy = self.policy
+        seconds = min(policy.max_open_seconds, policy.open_seconds * 2**lane.opened)
+        lane.opened = min(lane.opened + 1, 32)
+        lane.open_until = self.clock() + seconds * self._rng.uniform(1 - policy.jitter, 1 + policy.jitter)
+        lane.recent.clear()
+
+    def _forget_one(self) -> None:
+        """Clients name the models of a glob, so there could be any number of lanes."""
+        idle = next((key for key, lane in self._lanes.items() if lane.in_flight == 0), None)
+        if idle is not None:
+            del self._lanes[idle]

@@ -1,0 +1,280 @@
+"""Whether a failed attempt is worth another one, when, and where.
+
+All retries of the gateway are decided here, before the first byte has reached the client. There is never more of them
+than a budget allows, so that a vendor in trouble is not buried under its own clients' patience.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from asgi_llmgw.errors import FailureClass, GatewayError, UpstreamError
+from asgi_llmgw.exchange import Target
+from asgi_llmgw.routing.health import Health, Lane
+from asgi_llmgw.routing.policy import Balancer
+
+_OTHER_KEY: Final[frozenset[FailureClass]] = frozenset({"credential", "quota", "rate_limit"})
+"""What is wrong is the key's: a sibling may do."""
+_AT_ONCE: Final[frozenset[FailureClass]] = frozenset({"unreachable"})
+"""A connection that broke before the answer says little about the vendor."""
+_SAME_AGAIN: Final[frozenset[FailureClass]] = frozenset(
+    {"overloaded", "transient", "timeout", "unreachable", "invalid_response", "rate_limit"}
+)
+"""What may be over the next time. The others are answered the same way however often one asks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How patient the gateway is with its vendors.
+
+    Args:
+        attempts: tries for one request over its whole chain; every target has one in any case.
+        backoff: seconds; before the n-th retry the gateway waits between 0 and `backoff * 2**n`.
+        max_backoff: but never longer than this.
+        max_retry_after: a vendor's `Retry-After` is waited for up to so many seconds; with a longer one the vendor is
+            left alone.
+        deadline: seconds after the request came in; no attempt is waited for that would begin later.
+        budget: retries as a share of requests, for each provider.
+        budget_cap: retries that may be saved up in quiet times.
+        min_concurrent: so many retries may be under way to a provider whatever its budget says.
+    """
+
+    attempts: int = 3
+    backoff: float = 0.25
+    max_backoff: float = 8.0
+    max_retry_after: float = 20.0
+    deadline: float = 600.0
+    budget: float = 0.1
+    budget_cap: float = 10.0
+    min_concurrent: int = 3
+
+
+class RetryBudget:
+    """A provider's retries: each request earns a share of one (gRPC's retry throttling, Finagle's budgets)."""
+
+    __slots__ = ("_concurrent", "_policy", "_tokens")
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._tokens = policy.budget_cap
+        self._concurrent = 0
+
+    def earn(self) -> None:
+        """A request went there for the first time."""
+        self._tokens = min(self._policy.budget_cap, self._tokens + self._policy.budget)
+
+    def spend(self) -> bool:
+        """Whether a retry may go there; `done` has to follow if so."""
+        if self._tokens >= 1.0:
+            self._tokens -= 1.0
+        elif self._concurrent >= self._policy.min_concurrent:
+            return False
+        self._concurrent += 1
+        return True
+
+    def done(self) -> None:
+        """The retry is over."""
+        self._concurrent -= 1
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What to do next: wait so many seconds, then ask this target with this key.
+
+    `retry` is true where the budget was charged.
+    """
+
+    target: Target
+    lane: Lane
+    wait: float = 0.0
+    retry: bool = False
+
+
+class Retries:
+    """The retry budgets of all providers, and the policy. One for each process.
+
+    Args:
+        rng: spreads the waiting.
+    """
+
+    def __init__(
+        self, balancer: Balancer, policy: RetryPolicy | None = None, *, rng: random.Random | None = None
+    ) -> None:
+        self.balancer = balancer
+        self.policy = policy if policy is not None else RetryPolicy()
+        self._rng = rng if rng is not None else random.Random()
+        self._budgets: dict[str, RetryBudget] = {}
+
+    def budget(self, provider: str) -> RetryBudget:
+        """A provider's budget."""
+        found = self._budgets.get(provider)
+        if found is None:
+            found = self._budgets[provider] = RetryBudget(self.policy)
+        return found
+
+    def backoff(self, retry: int) -> float:
+        """Seconds to wait before a retry, the first being 0: full jitter.
+
+        https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+        """
+        return self._rng.uniform(0.0, min(self.policy.max_backoff, self.policy.backoff * 2**retry))
+
+
+class Attempts:
+    """One request's way through its targets.
+
+    Args:
+        targets: in the order in which they are tried.
+        started: when the request came in, by the health's clock.
+        session: what makes requests stick together.
+        usable: whether a target can be asked at all.
+    """
+
+    def __init__(
+        self,
+        retries: Retries,
+        targets: Sequence[Target],
+        *,
+        started: float,
+        session: str | None = None,
+        usable: Callable[[Target], bool] = lambda target: True,
+    ) -> None:
+        self._retries = retries
+        self._health: Health = retries.balancer.health
+        self._lanes = {
+            target: retries.balancer.lanes(target, session=session)
+            for target in dict.fromkeys(targets)
+            if usable(target)
+        }
+        self._ahead = list(self._lanes)
+        self._ends = started + retries.policy.deadline
+        self._tries = 0
+        self._retried = 0
+        self._given_up: set[int] = set()
+        self._asked: set[str] = set()
+        self._failed: tuple[Attempt, UpstreamError] | None = None
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The targets that can be asked at all."""
+        return tuple(self._lanes)
+
+    def next(self) -> Attempt | None:
+        """What to try now, None if nothing is left that is worth it."""
+        attempt = self._sibling() or self._again_at_once() or self._next_target() or self._second_round()
+        if attempt is None and self._tries == 0:
+            attempt = self._in_a_panic()
+        return self._counted(attempt)
+
+    def beside(self) -> Attempt | None:
+        """A second attempt to make while the first is under way: another target, or another key."""
+        attempt = self._next_target()
+        if attempt is None:
+            target = next(iter(self._lanes))
+            idle = (lane for lane in self._lanes[target] if lane.in_flight == 0 and self._health.usable(lane))
+            attempt = next((Attempt(target, lane) for lane in idle), None)
+        return self._counted(attempt)
+
+    def failed(self, attempt: Attempt, error: GatewayError) -> None:
+        """What came of the last attempt."""
+        self._failed = (attempt, error) if isinstance(error, UpstreamError) else None
+        if not isinstance(error, UpstreamError) or error.failure not in _SAME_AGAIN:
+            self._given_up.add(id(attempt.lane))
+
+    def rest(self) -> float | None:
+        """Seconds until the first lane of any target may be used again, None where there is none at all."""
+        return min((self._health.rests_for(lane) for lanes in self._lanes.values() for lane in lanes), default=None)
+
+    def only_slowed_down(self) -> bool:
+        """Whether nothing is wrong but that the vendors want fewer requests."""
+        states = {self._health.state(lane) for lanes in self._lanes.values() for lane in lanes}
+        return states == {"cooling"}
+
+    def no_key_is_good(self) -> bool:
+        """Whether every key of every provider was refused."""
+        return all(self._health.state(lane) == "benched" for lanes in self._lanes.values() for lane in lanes)
+
+    def _counted(self, attempt: Attempt | None) -> Attempt | None:
+        if attempt is not None:
+            self._tries += 1
+            provider = attempt.target.provider
+            if provider not in self._asked:
+                self._asked.add(provider)
+                self._retries.budget(provider).earn()
+        return attempt
+
+    def _usable(self, target: Target) -> Lane | None:
+        return next(
+            (lane for lane in self._lanes[target] if id(lane) not in self._given_up and self._health.usable(lane)), None
+        )
+
+    def _sibling(self) -> Attempt | None:
+        """Another key of the same provider, where the last one was the trouble. A refused key costs no waiting."""
+        if self._failed is None or self._failed[1].failure not in _OTHER_KEY:
+            return None
+        target = self._failed[0].target
+        lane = self._usable(target)
+        if lane is None:
+            return None
+        wait = self._retries.backoff(0) if self._failed[1].failure == "rate_limit" else 0.0
+        return Attempt(target, lane, wait=wait) if self._in_time(wait) else None
+
+    def _again_at_once(self) -> Attempt | None:
+        if self._failed is None or self._failed[1].failure not in _AT_ONCE or self._failed[0].retry:
+            return None
+        return self._retry(self._failed[0].target, wait=0.0)
+
+    def _next_target(self) -> Attempt | None:
+        while self._ahead:
+            target = self._ahead.pop(0)
+            lane = self._usable(target)
+            if lane is not None:
+                return Attempt(target, lane)
+        return None
+
+    def _second_round(self) -> Attempt | None:
+        """Everything was tried once: the first target that may do better the next time, after a while."""
+        if self._failed is None:
+            return None
+        backoff = self._retries.backoff(self._retried)
+        for target, lanes in self._lanes.items():
+            rests = [self._worth_waiting(lane) for lane in lanes if id(lane) not in self._given_up]
+            rest = min((rest for rest in rests if rest is not None), default=None)
+            attempt = None if rest is None else self._retry(target, wait=rest + backoff)
+            if attempt is not None:
+                return attempt
+        return None
+
+    def _worth_waiting(self, lane: Lane) -> float | None:
+        """Seconds this lane rests, None if it is not to be waited for: its breaker is open, or nobody said how long."""
+        if self._health.usable(lane):
+            return 0.0
+        said = self._failed is not None and self._failed[1].retry_after is not None
+        rest = self._health.rests_for(lane)
+        cooling = self._health.state(lane) == "cooling"
+        return rest if cooling and said and rest <= self._retries.policy.max_retry_after else None
+
+    def _retry(self, target: Target, *, wait: float) -> Attempt | None:
+        if self._tries >= self._retries.policy.attempts or not self._in_time(wait):
+            return None
+        lanes = [lane for lane in self._lanes[target] if id(lane) not in self._given_up]
+        lane = min(lanes, key=self._health.rests_for, default=None)
+        if lane is None or self._health.rests_for(lane) > wait:
+            return None
+        if not self._retries.budget(target.provider).spend():
+            return None
+        self._retried += 1
+        return Attempt(target, lane, wait=wait, retry=True)
+
+    def _in_a_panic(self) -> Attempt | None:
+        lane = self._health.least_bad(lane for lanes in self._lanes.values() for lane in lanes)
+        if lane is None:
+            return None
+        target = next(target for target, lanes in self._lanes.items() if lane in lanes)
+        return Attempt(target, lane)
+
+    def _in_time(self, wait: float) -> bool:
+        return self._health.clock() + wait < self._ends
