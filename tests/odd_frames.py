@@ -23,7 +23,7 @@ STRINGS: Sequence[bytes] = (
     b'"\xff"',
     b'"\n"',
     b'"cut',
-    b'"%b"' % (b"long " * 20_000),
+    b'"%b"' % (b"long " * 2_000),
 )
 """Strings that are hard to read, or cannot be read at all."""
 

@@ -102,6 +102,24 @@ class Candidate:
         if "groundingMetadata" in candidate or "citationMetadata" in candidate:
             self._grounding.feed(candidate)
 
+    def goes_on(self, text: str, *, thinking: bool) -> bool:
+        """Whether this is more of the text that is open, and nothing waits to be told with it."""
+        return (
+            self._open is not None
+            and self._thinking == thinking
+            and self._call is None
+            and not self._logprobs
+            and text != ""
+        )
+
+    def more(self, text: str) -> TextDelta | ReasoningDelta:
+        """More of the text that is open."""
+        index = self._open or 0
+        if self._thinking:
+            return ReasoningDelta(index, text)
+        self._text.append(text)
+        return TextDelta(index, text)
+
     def close(self, block: FinishReason | None = None) -> Iterator[StreamEvent]:
         """The events of its end: what is open closes, then the citations, then the reason."""
         yield from self._close()

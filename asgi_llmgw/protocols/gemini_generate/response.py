@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import Final
+
+import msgspec
 
 from asgi_llmgw.errors import InvalidUpstreamResponse
 from asgi_llmgw.ir import (
@@ -21,8 +24,18 @@ from asgi_llmgw.ir import (
 from asgi_llmgw.json import JSONError, JSONObject, JSONValue, as_int, as_list, as_object, as_str, loads
 
 from .candidate import Candidate, enum_name
+from .chunk import text_chunk
 from .errors import error_of
 from .wire import BLOCK_NUMBERS, MODALITY_NUMBERS, SERVICE_TIER_IN
+
+_COUNTS: Final = (
+    "promptTokenCount",
+    "candidatesTokenCount",
+    "thoughtsTokenCount",
+    "totalTokenCount",
+    "toolUsePromptTokenCount",
+    "cachedContentTokenCount",
+)
 
 
 def decode_response(body: bytes) -> ChatResponse:
@@ -51,7 +64,7 @@ def _events(chunks: list[JSONValue]) -> Iterator[StreamEvent]:
 class ResponseReader:
     """Reads response objects into events; what is wrong with them is raised."""
 
-    __slots__ = ("_block", "_candidates", "_indices", "_started", "_usage")
+    __slots__ = ("_block", "_candidates", "_counted", "_indices", "_started", "_usage")
 
     def __init__(self) -> None:
         self._candidates: dict[int, Candidate] = {}
@@ -59,6 +72,7 @@ class ResponseReader:
         self._block: FinishReason | None = None
         self._started: ResponseStart | None = None
         self._usage: Usage | None = None
+        self._counted = msgspec.Raw()
 
     @property
     def answered(self) -> bool:
@@ -79,6 +93,7 @@ class ResponseReader:
             UpstreamError: it is an error.
             InvalidUpstreamResponse: it is nothing we know.
         """
+        self._counted = msgspec.Raw()
         if not isinstance(chunk, dict):
             raise InvalidUpstreamResponse("the upstream sent something that is not an object")
         if isinstance(error := chunk.get("error"), dict):
@@ -96,13 +111,39 @@ class ResponseReader:
             yield from self._candidate(position if index is None else index).feed(candidate)
         if "promptFeedback" in chunk:
             self._block = _block(as_object(chunk["promptFeedback"])) or self._block
-        metadata = as_object(chunk.get("usageMetadata"))
-        if self._usage is not None and self._usage.raw == metadata:
-            return
-        usage = read_usage(metadata)
+        usage = self._count(as_object(chunk.get("usageMetadata")))
         if usage is not None:
-            self._usage = usage
-            yield UsageUpdate(usage)
+            yield usage
+
+    def more(self, data: bytes) -> Sequence[StreamEvent] | None:
+        """The events of a chunk that goes on with an open text, and maybe counts tokens; None for any other chunk."""
+        chunk = text_chunk(data)
+        if chunk is None:
+            return None
+        said = chunk.candidates[0]
+        candidate = self._candidates.get(said.index)
+        part = said.content.parts[0]
+        if candidate is None or not candidate.goes_on(part.text, thinking=part.thought):
+            return None
+        metadata = chunk.usage_metadata
+        if not metadata or metadata == self._counted:
+            return (candidate.more(part.text),)
+        try:
+            usage = self._count(as_object(loads(bytes(metadata))))
+        except JSONError:
+            return None
+        self._counted = metadata
+        return (candidate.more(part.text),) if usage is None else (candidate.more(part.text), usage)
+
+    def _count(self, metadata: JSONObject) -> UsageUpdate | None:
+        """The tokens so far, None where nothing new is told of them."""
+        if self._usage is not None and self._usage.raw == metadata:
+            return None
+        usage = read_usage(metadata, self._usage)
+        if usage is None:
+            return None
+        self._usage = usage
+        return UsageUpdate(usage)
 
     def close(self) -> Iterator[StreamEvent]:
         """The events of the end: a blocked prompt is one choice without a word."""
@@ -122,13 +163,14 @@ class ResponseReader:
         return candidate
 
 
-def read_usage(metadata: JSONObject) -> Usage | None:
-    """The tokens, None where no count is told (Vertex sends the object without counts at first)."""
-    prompt = as_int(metadata.get("promptTokenCount"))
-    tools = as_int(metadata.get("toolUsePromptTokenCount"))
-    answer = as_int(metadata.get("candidatesTokenCount"))
-    thoughts = as_int(metadata.get("thoughtsTokenCount"))
-    total = as_int(metadata.get("totalTokenCount"))
+def read_usage(metadata: JSONObject, before: Usage | None = None) -> Usage | None:
+    """The tokens, None where no count is told (Vertex sends the object without counts at first).
+
+    Args:
+        metadata: the object in this chunk.
+        before: what was read from the chunk before.
+    """
+    prompt, answer, thoughts, total, tools, cached = map(as_int, map(metadata.get, _COUNTS))
     if prompt is None and answer is None and thoughts is None and total is None:
         return None
     # counts of zero are left out, so one of the two being there makes the other a zero; with both absent the total
@@ -136,21 +178,32 @@ def read_usage(metadata: JSONObject) -> Usage | None:
     output = None if answer is None and thoughts is None else (answer or 0) + (thoughts or 0)
     if output is None and total is not None and prompt is not None:
         output = max(total - prompt - (tools or 0), 0) or None
+    heard, spoken, seen = _of_media(metadata, before)
     return Usage(
         input_tokens=None if prompt is None else prompt + (tools or 0),
         output_tokens=output,
-        cache_read_tokens=as_int(metadata.get("cachedContentTokenCount")),
+        cache_read_tokens=cached,
         reasoning_tokens=thoughts,
         tool_input_tokens=tools,
-        audio_input_tokens=_by_modality(metadata, "promptTokensDetails", "AUDIO"),
-        audio_output_tokens=_by_modality(metadata, "candidatesTokensDetails", "AUDIO"),
-        image_input_tokens=_by_modality(metadata, "promptTokensDetails", "IMAGE"),
+        audio_input_tokens=heard,
+        audio_output_tokens=spoken,
+        image_input_tokens=seen,
         raw=metadata,
     )
 
 
-def _by_modality(metadata: JSONObject, field: str, modality: str) -> int | None:
-    for detail in map(as_object, as_list(metadata.get(field))):
+def _of_media(metadata: JSONObject, before: Usage | None) -> tuple[int | None, int | None, int | None]:
+    """Tokens of sound heard, sound spoken and pictures seen; chunk after chunk repeats them, so they are read once."""
+    given, made = metadata.get("promptTokensDetails"), metadata.get("candidatesTokensDetails")
+    if before is not None and before.raw is not None:
+        known = before.raw.get("promptTokensDetails"), before.raw.get("candidatesTokensDetails")
+        if known == (given, made):
+            return before.audio_input_tokens, before.audio_output_tokens, before.image_input_tokens
+    return _by_modality(given, "AUDIO"), _by_modality(made, "AUDIO"), _by_modality(given, "IMAGE")
+
+
+def _by_modality(details: JSONValue, modality: str) -> int | None:
+    for detail in map(as_object, as_list(details)):
         if enum_name(detail.get("modality"), MODALITY_NUMBERS) == modality:
             return as_int(detail.get("tokenCount"))
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from asgi_llmgw.errors import InvalidUpstreamResponse, UpstreamError
 from asgi_llmgw.ir import StreamEvent, StreamFault, cut
@@ -21,13 +21,19 @@ class GeminiStreamDecoder:
         self._reader = ResponseReader()
         self._done = False
 
-    def feed(self, frame: ServerSentEvent, /) -> Iterator[StreamEvent]:
+    def feed(self, frame: ServerSentEvent, /) -> Sequence[StreamEvent]:
         """The events of one frame; a broken one is a fault, after which there is nothing more."""
+        if self._done:
+            return ()
+        more = self._reader.more(frame.data)
+        return tuple(self._general(frame.data)) if more is None else more
+
+    def _general(self, data: bytes) -> Iterator[StreamEvent]:
         # no Gemini server ends its streams with this, but servers that imitate it do
-        if self._done or frame.data.strip() in (b"", b"[DONE]"):
+        if data.strip() in (b"", b"[DONE]"):
             return
         try:
-            value = loads(frame.data)
+            value = loads(data)
             for chunk in value if isinstance(value, list) else [value]:
                 yield from self._reader.feed(chunk)
         except JSONError:
@@ -37,12 +43,9 @@ class GeminiStreamDecoder:
             self._done = True
             yield StreamFault(error)
 
-    def close(self) -> Iterator[StreamEvent]:
+    def close(self) -> Iterable[StreamEvent]:
         """The end of the body: the end of the answer if every candidate finished, a fault otherwise."""
         if self._done:
-            return
+            return ()
         self._done = True
-        if self._reader.finished:
-            yield from self._reader.close()
-        else:
-            yield cut()
+        return self._reader.close() if self._reader.finished else (cut(),)
