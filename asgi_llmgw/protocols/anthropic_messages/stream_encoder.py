@@ -89,6 +89,7 @@ class MessagesStreamEncoder:
     """Events of one stream in, frames for the client out."""
 
     __slots__ = (
+        "_before",
         "_block",
         "_choice",
         "_context",
@@ -102,7 +103,6 @@ class MessagesStreamEncoder:
         "_sequencer",
         "_start",
         "_started",
-        "_text",
         "_told",
         "_usage",
     )
@@ -118,8 +118,8 @@ class MessagesStreamEncoder:
         self._part: _Part | None = None
         self._block: str | None = None
         self._index = -1
-        self._text = b""
-        self._going_on = -1  # the part whose text needs nothing but its delta
+        self._going_on = -1  # the part of which more needs nothing but a delta
+        self._before = b""  # what stands before the text of that
         self._told = Told()
         self._finish = FinishReason("other")
         self._usage: Usage | None = None
@@ -131,8 +131,11 @@ class MessagesStreamEncoder:
 
     def feed(self, event: StreamEvent, /) -> Iterable[ServerSentEvent]:
         """The frames one event makes."""
-        if isinstance(event, TextDelta) and event.index == self._going_on and event.text:
-            return (ServerSentEvent(self._text + dumps(event.text) + b"}}", _DELTA),)
+        if isinstance(event, (TextDelta, ReasoningDelta)) and event.index == self._going_on and event.text:
+            return (self._more(event.text),)
+        if isinstance(event, ToolInputDelta) and event.index == self._going_on and event.fragment and self._part:
+            self._part.fragments.append(event.fragment)
+            return (self._more(event.fragment),)
         if self._ended or not self._ours(event):
             return ()
         frames: Frames = []
@@ -226,6 +229,14 @@ class MessagesStreamEncoder:
     def _delta(self, delta: JSONObject) -> ServerSentEvent:
         return _frame({"type": _DELTA, "index": self._index, "delta": delta})
 
+    def _go_on(self, kind: bytes, name: bytes) -> None:
+        """From now on the open block needs no more than deltas, which differ in their text alone."""
+        before = b'{"type":"%b","index":%d,"delta":{"type":"%b","%b":'
+        self._before = before % (_DELTA.encode(), self._index, kind, name)
+
+    def _more(self, text: str) -> ServerSentEvent:
+        return ServerSentEvent(b"%b%b}}" % (self._before, dumps(text)), _DELTA)
+
     def _start_part(self, event: PartStart) -> Frames:
         part = event.part
         self._part = current = _Part(event.index, part)
@@ -263,7 +274,7 @@ class MessagesStreamEncoder:
         else:
             self._told.said = True
         if current.shown:
-            return [ServerSentEvent(self._text + dumps(text) + b"}}", _DELTA)]
+            return [self._more(text)]
         current.shown = True
         if isinstance(current.part, TextPart):
             self._going_on = current.index
@@ -271,16 +282,20 @@ class MessagesStreamEncoder:
 
     def _show_text(self, text: str) -> Frames:
         frames = self._open(text_block(""), "text")
-        self._text = b'{"type":"%b","index":%d,"delta":{"type":"text_delta","text":' % (_DELTA.encode(), self._index)
-        return [*frames, ServerSentEvent(self._text + dumps(text) + b"}}", _DELTA)]
+        self._go_on(b"text_delta", b"text")
+        return [*frames, self._more(text)]
 
     def _think(self, text: str) -> Frames:
         current = self._part
         if not text or current is None or not self._context.include_thoughts:
             return []
-        frames = [] if current.shown else self._open_thinking()
+        if current.shown:
+            return [self._more(text)]
         current.shown = True
-        return [*frames, self._delta({"type": "thinking_delta", "thinking": text})]
+        self._going_on = current.index
+        frames = self._open_thinking()
+        self._go_on(b"thinking_delta", b"thinking")
+        return [*frames, self._more(text)]
 
     def _open_thinking(self) -> Frames:
         return self._open({"type": "thinking", "thinking": "", "signature": ""}, "thinking")
@@ -292,12 +307,14 @@ class MessagesStreamEncoder:
             return []
         current.fragments.append(fragment)
         if current.shown:
-            return [self._delta(_json(fragment))]
+            return [self._more(fragment)]
         begun = "".join(current.fragments)
         if current.part.kind == "custom" or not begun.lstrip().startswith("{"):
             return []
         current.shown = True
-        return [self._delta(_json(begun))]
+        self._going_on = current.index
+        self._go_on(b"input_json_delta", b"partial_json")
+        return [self._more(begun)]
 
     def _cite(self, part: CitationPart, path: str) -> Frames:
         citation = citation_of(part, path, self._notes, text_before=self._block == "text")

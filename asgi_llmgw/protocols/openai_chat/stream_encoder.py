@@ -52,11 +52,10 @@ _NO_FINISH: Final = b',"logprobs":null,"finish_reason":null}]'
 class _Choice:
     """What was said in one choice so far."""
 
-    __slots__ = ("audio", "calls", "content", "delta", "details", "images", "notes", "refused", "signature")
+    __slots__ = ("audio", "calls", "delta", "details", "images", "notes", "refused", "signature")
 
     def __init__(self, opening: bytes, number: int) -> None:
         self.delta = b'%b{"index":%d,"delta":' % (opening, number)
-        self.content = self.delta + b'{"content":'
         self.calls = 0
         self.details = 0
         self.images = 0
@@ -67,17 +66,22 @@ class _Choice:
 
 
 class _Part:
-    """An open part, and where its deltas go."""
+    """An open part. Its deltas differ in their text alone: `before` and `after` are what stands around it."""
 
-    __slots__ = ("call", "choice", "part", "said", "signed", "text")
+    __slots__ = ("after", "before", "call", "choice", "part", "said", "signed", "text")
 
     def __init__(self, part: TextPart | RefusalPart | ReasoningPart | ToolCallPart, choice: _Choice) -> None:
         self.part = part
         self.choice = choice
+        self.before = self.after = b""
         self.call = -1
         self.said = False
         self.signed = False
         self.text: list[str] = []
+
+    def delta(self, text: str) -> tuple[ServerSentEvent]:
+        """More of its text."""
+        return (ServerSentEvent(b"%b%b%b" % (self.before, dumps(text), self.after)),)
 
 
 class ChatStreamEncoder:
@@ -92,7 +96,6 @@ class ChatStreamEncoder:
         "_legacy",
         "_opening",
         "_parts",
-        "_text_end",
         "_usage",
     )
 
@@ -104,7 +107,6 @@ class ChatStreamEncoder:
         self._usage: Usage | None = None
         self._legacy = self._ended = False
         self._closing = b',"usage":null}' if context.include_usage else b"}"
-        self._text_end = b"}" + _NO_FINISH + self._closing
         self._opening = b""
 
     @property
@@ -173,30 +175,37 @@ class ChatStreamEncoder:
         part = self._parts.get(event.index)
         if part is None:
             return ()
+        if event.logprobs is None:
+            return part.delta(event.text)
         refusal = isinstance(part.part, RefusalPart)
-        if event.logprobs is None and not refusal:
-            return (ServerSentEvent(part.choice.content + dumps(event.text) + self._text_end),)
-        logprobs = None if event.logprobs is None else encode_logprobs(event.logprobs, refusal=refusal)
+        logprobs = encode_logprobs(event.logprobs, refusal=refusal)
         return (self._delta(part.choice, {"refusal" if refusal else "content": event.text}, logprobs),)
 
     def _reasoning(self, part: _Part | None, text: str) -> Iterable[ServerSentEvent]:
         if part is None or not text or not self._context.include_thoughts:
             return ()
         part.text.append(text)
-        return (self._delta(part.choice, {"reasoning_content": text}),)
+        return part.delta(text)
 
     def _arguments(self, part: _Part | None, fragment: str) -> Iterable[ServerSentEvent]:
         if part is None or not fragment or part.call < 0:
             return ()
         part.said = True
-        if self._legacy:
-            return (self._delta(part.choice, {"function_call": {"arguments": fragment}}),)
-        body: JSONObject
-        if isinstance(part.part, ToolCallPart) and part.part.kind == "custom":
-            body = {"custom": {"input": fragment}}
-        else:
-            body = {"function": {"arguments": fragment}}
-        return (self._delta(part.choice, {"tool_calls": [{"index": part.call, **body}]}),)
+        return part.delta(fragment)
+
+    def _open_part(
+        self,
+        index: int,
+        part: TextPart | RefusalPart | ReasoningPart | ToolCallPart,
+        choice: _Choice,
+        before: bytes,
+        after: bytes = b"}",
+    ) -> _Part:
+        """The part with what stands around the text in its deltas."""
+        opened = self._parts[index] = _Part(part, choice)
+        opened.before = choice.delta + before
+        opened.after = after + _NO_FINISH + self._closing
+        return opened
 
     def _open_choice(self, number: int, *, call_first: bool) -> tuple[_Choice, list[ServerSentEvent]]:
         """The choice, and the chunk with the role when this is its first word."""
@@ -212,16 +221,14 @@ class ChatStreamEncoder:
         choice, frames = self._open_choice(event.choice, call_first=isinstance(part, ToolCallPart))
         match part:
             case TextPart():
-                self._parts[event.index] = _Part(part, choice)
-                if part.text:
-                    frames.append(self._delta(choice, {"content": part.text}))
+                opened = self._open_part(event.index, part, choice, b'{"content":')
+                frames += opened.delta(part.text) if part.text else ()
             case RefusalPart():
-                self._parts[event.index] = _Part(part, choice)
                 choice.refused = True
-                if part.text:
-                    frames.append(self._delta(choice, {"refusal": part.text}))
+                opened = self._open_part(event.index, part, choice, b'{"refusal":')
+                frames += opened.delta(part.text) if part.text else ()
             case ReasoningPart():
-                self._parts[event.index] = opened = _Part(part, choice)
+                opened = self._open_part(event.index, part, choice, b'{"reasoning_content":')
                 frames += self._reasoning(opened, part.text)
             case ToolCallPart():
                 frames += self._start_call(event.index, part, choice)
@@ -240,14 +247,17 @@ class ChatStreamEncoder:
         return frames
 
     def _start_call(self, index: int, part: ToolCallPart, choice: _Choice) -> Iterable[ServerSentEvent]:
-        self._parts[index] = opened = _Part(part, choice)
         if self._legacy:
+            opened = self._open_part(index, part, choice, b'{"function_call":{"arguments":', b"}}")
             if choice.calls:
                 self._diagnostics.dropped(f"parts[{index}]", "the functions form has one call only")
                 return []
             opened.call, choice.calls = 0, 1
             frames = [self._delta(choice, {"function_call": {"name": part.name, "arguments": ""}})]
         else:
+            text = b'"custom":{"input":' if part.kind == "custom" else b'"function":{"arguments":'
+            before = b'{"tool_calls":[{"index":%d,%b' % (choice.calls, text)
+            opened = self._open_part(index, part, choice, before, b"}}]}")
             opened.call = choice.calls
             choice.calls += 1
             call: JSONObject = {"index": opened.call, "id": part.id or self._context.new_id("call_")}
