@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from asgi_llmgw.app import Gateway, build_app
     from asgi_llmgw.components.auth import AuthMiddleware
     from asgi_llmgw.components.dispatch import DispatchApp
+    from asgi_llmgw.components.limits import LimitsMiddleware
     from asgi_llmgw.components.metrics import MetricsMiddleware
     from asgi_llmgw.components.proxy import ProxyApp
     from asgi_llmgw.components.router import RouterMiddleware
@@ -31,6 +32,7 @@ __all__ = (
     "Exchange",
     "Gateway",
     "GatewayError",
+    "LimitsMiddleware",
     "MetricsMiddleware",
     "Principal",
     "ProxyApp",
@@ -51,6 +53,7 @@ _HOMES: Final = {
     "Exchange": "exchange",
     "Gateway": "app",
     "GatewayError": "errors",
+    "LimitsMiddleware": "components.limits",
     "MetricsMiddleware": "components.metrics",
     "Principal": "exchange",
     "ProxyApp": "components.proxy",

@@ -20,6 +20,7 @@ NAMES = (
     "Exchange",
     "Gateway",
     "GatewayError",
+    "LimitsMiddleware",
     "MetricsMiddleware",
     "Principal",
     "ProxyApp",

@@ -1,0 +1,75 @@
+"""How much a request may use at most, told from its body before anybody is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from asgi_llmgw.ir import Protocol
+from asgi_llmgw.json import JSONObject, as_int, as_object, as_str
+from asgi_llmgw.pricing import MAX_TOKENS
+from asgi_llmgw.protocols.base import parse_request
+from asgi_llmgw.tokens import estimate_tokens
+
+DEFAULT_OUTPUT_TOKENS: Final = 1024
+"""What a request is thought to generate that does not say how much it may."""
+
+_MOST: Final[Mapping[Protocol, tuple[str, ...]]] = {
+    "openai_chat": ("max_completion_tokens", "max_tokens"),
+    "openai_responses": ("max_output_tokens",),
+    "anthropic_messages": ("max_tokens",),
+    "gemini_generate": ("maxOutputTokens", "max_output_tokens"),
+}
+"""Where each protocol says how much may be generated at most, for each answer."""
+_ANSWERS: Final[Mapping[Protocol, tuple[str, ...]]] = {
+    "openai_chat": ("n",),
+    "gemini_generate": ("candidateCount", "candidate_count"),
+}
+_MAX_ANSWERS: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The most that a request is thought to use.
+
+    Args:
+        model: the name in the body, if it has one.
+        later: the answer only says that the work has begun; what it uses is not told in it.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    model: str | None = None
+    later: bool = False
+
+    @property
+    def tokens(self) -> int:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens
+
+
+def estimate(body: bytes, protocol: Protocol, *, default_output: int = DEFAULT_OUTPUT_TOKENS) -> Estimate:
+    """Read a request's own limit of output, and count its input on the high side.
+
+    Raises:
+        InvalidRequest: the body is not a JSON object.
+    """
+    request = parse_request(body)
+    settings = request
+    if protocol == "gemini_generate":
+        settings = as_object(request.get("generationConfig") or request.get("generation_config"))
+    most = _first(settings, _MOST.get(protocol, ()), MAX_TOKENS) or default_output
+    answers = _first(settings, _ANSWERS.get(protocol, ()), _MAX_ANSWERS) or 1
+    return Estimate(
+        min(estimate_tokens(request), MAX_TOKENS),
+        min(most * answers, MAX_TOKENS),
+        model=as_str(request.get("model")),
+        later=protocol == "openai_responses" and request.get("background") is True,
+    )
+
+
+def _first(settings: JSONObject, names: tuple[str, ...], ceiling: int) -> int | None:
+    """The first of these that is a positive number; a client's absurd one is cut down."""
+    numbers = (as_int(settings.get(name)) for name in names)
+    return next((min(number, ceiling) for number in numbers if number is not None and number > 0), None)
