@@ -6,6 +6,7 @@ a gateway must: is it an error, what did it cost, is it whole. When the client l
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from asgi_llmgw.asgi import (
 from asgi_llmgw.errors import GatewayError, InvalidUpstreamResponse, UpstreamError
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange
 from asgi_llmgw.ir import Protocol
-from asgi_llmgw.passthrough import PassThrough, ask_for_usage, is_event_stream, presentable, tells_finish
+from asgi_llmgw.passthrough import PassThrough, ask_for_usage, presentable, tells_finish
 from asgi_llmgw.protocols import Codec, codec
 from asgi_llmgw.providers.base import Provider
 from asgi_llmgw.providers.classify import retry_after
@@ -36,9 +37,16 @@ from asgi_llmgw.reasoning.bodies import TAKEN_OUT, carries_state, without_foreig
 from asgi_llmgw.reasoning.envelope import PROCESS_KEY
 from asgi_llmgw.render import send_error
 from asgi_llmgw.upstream.base import Upstream, UpstreamRequest, UpstreamResponse
+from asgi_llmgw.upstream.sniff import sniff
 
 MAX_ANSWER: Final = 64 * 1024 * 1024
+MAX_STREAM: Final = 32 * 1024 * 1024
+"""Some servers take all that is sent and keep it until the client reads: this times the streams is what they need."""
 MAX_ERROR: Final = 64 * 1024
+TURN: Final = 16 * 1024
+"""Bytes of a stream that are worked on before the other streams have their turn."""
+_CHUNK: Final = TURN // 64
+"""What a chunk costs however small it is."""
 DRAIN_SECONDS: Final = 30.0
 FINISH_GRACE: Final = 10.0
 """Seconds a stream may go on without data once the answer is finished: some servers only send heartbeats then."""
@@ -55,7 +63,8 @@ class ProxyApp:
         provider: who is called, and how.
         upstream: what makes the calls.
         max_body: the largest request, in bytes.
-        max_answer: the largest answer, in bytes; a stream that grows over it is ended with an error event.
+        max_answer: the largest answer, in bytes; a stream that grows over it (or `MAX_STREAM`) is ended with an error
+            event.
         finish_grace: seconds a stream may go on without data after the answer's finish.
         carriers_key: tells the reasoning state that clients carry for other vendors, and that this one must not get.
         clock: seconds, monotonic.
@@ -196,16 +205,20 @@ class _Call:
                 response = await self._held.enter_async_context(upstream.open(request))
                 if not 200 <= response.status < 300 or response.status in (204, 205):
                     await self._refused(response)
-                elif self._stream and is_event_stream(response.headers):
-                    await self._forward_stream(response)
                 else:
-                    await self._forward_whole(response)
+                    await self._forward(response)
         except UpstreamError as error:
             await self.fail(error)
         except (ClientDisconnected, OSError):
             # a server that says so when one writes to a client that has gone
             self.gone = True
             self._exchange.outcome = "client_disconnected"
+
+    async def _forward(self, response: UpstreamResponse) -> None:
+        streams = self._stream
+        if streams:
+            response, streams = await sniff(response)
+        await (self._forward_stream(response) if streams else self._forward_whole(response))
 
     async def _refused(self, response: UpstreamResponse) -> None:
         body = await response.aread(limit=MAX_ERROR)
@@ -274,21 +287,39 @@ class _Call:
 
         The scope ends the waiting for a vendor that has finished its answer and does not say that it is over.
         """
-        size = 0
+        size = spent = 0
         ends: float | None = None
+        limit = min(self._max_answer, MAX_STREAM)
         async for chunk in response.aiter_raw():
             scope.deadline = math.inf
             size += len(chunk)
-            if size > self._max_answer:
-                raise InvalidUpstreamResponse(f"the upstream sent more than {self._max_answer} bytes")
+            if size > limit:
+                raise InvalidUpstreamResponse(f"the upstream sent more than {limit} bytes")
             if tells_finish(self._protocol, chunk) or (ends is not None and b"data" in chunk):
                 ends = anyio.current_time() + self._finish_grace
-            if passing is not None:
-                chunk = passing.forward(chunk)
-                self._note(passing)
-            await self._pass_on(chunk)
+            if len(chunk) > TURN:
+                await self._in_turns(chunk, passing)
+            else:
+                await self._take(chunk, passing)
+            spent += _CHUNK + len(chunk)
+            if spent >= TURN:
+                # neither the reading nor the sending need ever have waited
+                spent = 0
+                await asyncio.sleep(0)
             if ends is not None:
                 scope.deadline = ends
+
+    async def _in_turns(self, chunk: bytes, passing: PassThrough | None) -> None:
+        """A chunk of a great many events, as if it had come in small ones."""
+        for start in range(0, len(chunk), TURN):
+            await self._take(chunk[start : start + TURN], passing)
+            await asyncio.sleep(0)
+
+    async def _take(self, chunk: bytes, passing: PassThrough | None) -> None:
+        if passing is not None:
+            chunk = passing.forward(chunk)
+            self._note(passing)
+        await self._pass_on(chunk)
 
     async def _pass_on(self, chunk: bytes) -> None:
         if not self.started:
