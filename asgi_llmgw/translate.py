@@ -313,7 +313,7 @@ class StreamTranslator(_Stream):
         recorder: takes note of that state, for clients that will not carry it.
     """
 
-    __slots__ = ("_alters", "_begun", "_carrier", "_encoder", "_keep_alive", "_names", "_newline", "_recorder")
+    __slots__ = ("_begun", "_carrier", "_encoder", "_keep_alive", "_names", "_newline", "_recorder")
 
     def __init__(
         self,
@@ -333,7 +333,6 @@ class StreamTranslator(_Stream):
         self._carrier: Carrier | None = None
         if carriers_key is not None and source != target:
             self._carrier = carrier(source, target, carriers_key)
-        self._alters = not (self._recorder is None and self._names is None and self._carrier is None)
         self._begun = False
         self._keep_alive = _KEEP_ALIVE.get(target)
         client = codec(target)
@@ -359,18 +358,19 @@ class StreamTranslator(_Stream):
         return out + b"".join(frame.encode(self._newline) for frame in self._encoder.close())
 
     def _encode(self, events: list[StreamEvent | _Ping]) -> bytes:
-        newline, encode, alters = self._newline, self._encoder.feed, self._alters
+        newline, encode, carrier = self._newline, self._encoder.feed, self._carrier
         out: list[ServerSentEvent | Comment] = []
         for event in events:
-            if isinstance(event, _Ping):
+            if isinstance(event, TextDelta):
+                # nearly all events are this, and nobody but the carrier alters it
+                out += encode(event if carrier is None else carrier.text(event))
+            elif isinstance(event, _Ping):
                 # before the first output the answer may still become an error with a status
                 if self._keep_alive is not None and (out or self._begun):
                     out.append(self._keep_alive)
-            elif alters:
+            else:
                 for told in self._told(event):
                     out += encode(told)
-            else:
-                out += encode(event)
         self._begun = self._begun or bool(out)
         return b"".join([frame.encode(newline) for frame in out])
 

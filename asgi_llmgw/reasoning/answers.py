@@ -38,6 +38,10 @@ class Carrier(Protocol):
 
     def event(self, event: StreamEvent, /) -> Iterable[StreamEvent]: ...
 
+    def text(self, event: TextDelta, /) -> TextDelta:
+        """The same for the commonest of events, which stays one."""
+        ...
+
 
 def carrier(source: ir.Protocol, target: ir.Protocol, key: bytes) -> Carrier:
     """For one stream from an upstream of one protocol to a client of another."""
@@ -116,16 +120,20 @@ class FieldCarrier(_Sealer):
         """One event of the stream."""
         match event:
             case TextDelta():
-                text = self._texts.get(event.index)
-                if text is not None:
-                    text.length += len(event.text)
+                return (self.text(event),)
             case PartStart():
                 return (self._start(event),)
             case PartEnd():
                 return (self._end(event),)
             case _:
-                pass
-        return (event,)
+                return (event,)
+
+    def text(self, event: TextDelta, /) -> TextDelta:
+        """A piece of a text, noted for its length."""
+        text = self._texts.get(event.index)
+        if text is not None:
+            text.length += len(event.text)
+        return event
 
     def _start(self, event: PartStart) -> StreamEvent:
         part, state = event.part, self._foreign(state_of(event.part))
@@ -180,9 +188,7 @@ class ItemCarrier(_Sealer):
         """One event of the stream."""
         match event:
             case TextDelta():
-                part = self._open[event.index]
-                part.length += len(event.text)
-                return (_moved(event, part.index),)
+                return (self.text(event),)
             case ReasoningDelta():
                 part = self._open[event.index]
                 part.length += len(event.text)
@@ -197,6 +203,12 @@ class ItemCarrier(_Sealer):
                 return (*self._flush(), event)
             case _:
                 return (event,)
+
+    def text(self, event: TextDelta, /) -> TextDelta:
+        """A piece of a text, noted for its length and moved to where that is now."""
+        part = self._open[event.index]
+        part.length += len(event.text)
+        return event if event.index == part.index else msgspec.structs.replace(event, index=part.index)
 
     def _start(self, event: PartStart) -> Iterator[StreamEvent]:
         part = event.part
@@ -251,7 +263,7 @@ class ItemCarrier(_Sealer):
         return Opaque(self._target, "signature" if shown else "redacted", sealed)
 
 
-def _moved(event: TextDelta | ReasoningDelta | ToolInputDelta, index: int) -> StreamEvent:
+def _moved(event: ReasoningDelta | ToolInputDelta, index: int) -> StreamEvent:
     return event if event.index == index else msgspec.structs.replace(event, index=index)
 
 
