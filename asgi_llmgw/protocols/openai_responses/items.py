@@ -63,30 +63,27 @@ class MessageItem:
 
     def text(self, text: str, logprobs: tuple[TokenLogprob, ...] | None) -> Iterator[Event]:
         """More text in the open part."""
-        self._text.append(text)
-        event: JSONObject = {"content_index": len(self._content), "delta": text}
-        if self._open == "refusal":
-            yield {"type": "response.refusal.delta", **event}
-            return
-        self.length += len(text)
-        tokens = encode_tokens(logprobs) if logprobs else []
-        self._logprobs += tokens
-        yield {"type": "response.output_text.delta", **event, "logprobs": tokens}
-
-    def more(self, text: str) -> None:
-        """More of an open text, told by the caller."""
-        self._text.append(text)
-        self.length += len(text)
+        self.more(text)
+        event = {**self.delta, "delta": text}
+        if logprobs and self._open != "refusal":
+            tokens = encode_tokens(logprobs)
+            self._logprobs += tokens
+            event["logprobs"] = tokens
+        yield event
 
     @property
-    def content_index(self) -> int:
-        """The place of the open part."""
-        return len(self._content)
+    def delta(self) -> Event:
+        """What all deltas of the open part have in common."""
+        event: Event = {"type": f"response.{self._open}.delta", "content_index": len(self._content), "delta": ""}
+        return event if self._open == "refusal" else {**event, "logprobs": []}
+
+    def more(self, text: str) -> None:
+        """More of the open part, told by the caller."""
+        self._text.append(text)
 
     def cite(self, part: CitationPart, offset: int) -> Iterator[Event]:
         """A source for the open text, in a message that begins at `offset` of the whole answer."""
-        length = sum(map(len, self._text))
-        note = _annotation(part, offset + self.length - length, length)
+        note = _annotation(part, offset + self.length, sum(map(len, self._text)))
         yield {
             "type": "response.output_text.annotation.added",
             "content_index": len(self._content),
@@ -111,6 +108,7 @@ class MessageItem:
             yield {"type": "response.output_text.done", **done}
         yield {"type": "response.content_part.done", "content_index": place, "part": part}
         self._content.append(part)
+        self.length += 0 if self._open == "refusal" else sum(map(len, self._text))
         self._open = None
 
     def close(self) -> Iterator[Event]:
@@ -159,8 +157,17 @@ class ReasoningItem:
         if not self._open:
             self._open = True
             yield {"type": "response.reasoning_summary_part.added", "summary_index": 0, "part": self._part()}
+        self.more(text)
+        yield {**self.delta, "delta": text}
+
+    @property
+    def delta(self) -> Event:
+        """What all deltas have in common."""
+        return {"type": "response.reasoning_summary_text.delta", "summary_index": 0, "delta": ""}
+
+    def more(self, text: str) -> None:
+        """More thoughts, told by the caller."""
         self._text.append(text)
-        yield {"type": "response.reasoning_summary_text.delta", "summary_index": 0, "delta": text}
 
     def prove(self, opaque: Opaque) -> None:
         """The state of these thoughts."""
@@ -206,9 +213,18 @@ class CallItem:
 
     def text(self, fragment: str) -> Iterator[Event]:
         """More of the arguments."""
-        self._text.append(fragment)
+        self.more(fragment)
+        yield {**self.delta, "delta": fragment}
+
+    @property
+    def delta(self) -> Event:
+        """What all deltas have in common."""
         kind = "custom_tool_call_input" if self._custom else "function_call_arguments"
-        yield {"type": f"response.{kind}.delta", "delta": fragment}
+        return {"type": f"response.{kind}.delta", "delta": ""}
+
+    def more(self, fragment: str) -> None:
+        """More of the arguments, told by the caller."""
+        self._text.append(fragment)
 
     def close(self) -> Iterator[Event]:
         """The arguments are complete."""
@@ -241,3 +257,5 @@ class WholeItem:
 
 
 OutputItem: TypeAlias = MessageItem | ReasoningItem | CallItem | WholeItem
+
+GrowingItem: TypeAlias = MessageItem | ReasoningItem | CallItem

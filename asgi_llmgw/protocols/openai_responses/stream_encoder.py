@@ -45,18 +45,18 @@ from asgi_llmgw.sse import ServerSentEvent
 
 from .echo import response_object
 from .errors import error_event, response_error
-from .items import CallItem, Event, MessageItem, OutputItem, ReasoningItem, WholeItem
+from .items import CallItem, Event, GrowingItem, MessageItem, OutputItem, ReasoningItem, WholeItem
 from .tools import namespaces
 from .usage import encode_usage
 from .wire import NAME, PHASES, finish_out
 
-_DELTA: Final = "response.output_text.delta"
+_EMPTY_DELTA: Final = b'"delta":""'
 
 
 class ResponseTeller:
     """Makes the bodies of the events, and with them the response object, in `response`.
 
-    `flowing` is the part, and its item, of which nothing but more text is expected.
+    `flowing` is the part, and its item, of which nothing but more deltas are expected.
     """
 
     def __init__(self, context: StreamContext) -> None:
@@ -64,7 +64,7 @@ class ResponseTeller:
         self.diagnostics = Diagnostics()
         self.response: JSONObject = {}
         self.ended = False
-        self.flowing: tuple[int, MessageItem] | None = None
+        self.flowing: tuple[int, GrowingItem] | None = None
         self._namespaces = namespaces(context.request)
         self._sequencer = Sequencer()
         self._choice: int | None = None
@@ -112,9 +112,9 @@ class ResponseTeller:
             case TextDelta():
                 return self._text(event)
             case ReasoningDelta():
-                return self._reasoning(event.text)
+                return self._reasoning(event.text, event.index)
             case ToolInputDelta():
-                return self._arguments(event.fragment)
+                return self._arguments(event.fragment, event.index)
             case PartStart():
                 return self._begin(event.index, event.part)
             case PartEnd():
@@ -173,9 +173,9 @@ class ResponseTeller:
                 if part.text:
                     yield from self._words(part.text, None)
             case ReasoningPart():
-                yield from self._reasoning(part.text)
+                yield from self._reasoning(part.text, index)
             case ToolCallPart():
-                yield from self._call(part)
+                yield from self._call(index, part)
             case CitationPart():
                 yield from self._cite(index, part)
             case MediaPart():
@@ -191,7 +191,7 @@ class ResponseTeller:
     def _text(self, event: TextDelta) -> Iterator[Event]:
         if event.text or event.logprobs:
             yield from self._words(event.text, event)
-            if self.flowing is None and isinstance(self._part, TextPart) and isinstance(self._item, MessageItem):
+            if self.flowing is None and isinstance(self._item, MessageItem):
                 self.flowing = event.index, self._item
 
     def _words(self, text: str, event: TextDelta | None) -> Iterator[Event]:
@@ -215,24 +215,26 @@ class ResponseTeller:
             self._thought = ReasoningItem(known or self._context.new_id("rs_"))
             yield from self._open(self._thought)
 
-    def _reasoning(self, text: str) -> Iterator[Event]:
+    def _reasoning(self, text: str, index: int) -> Iterator[Event]:
         if not text or not self._context.include_thoughts:
             return
         yield from self._think()
         if self._thought is not None:
             yield from self._placed(self._thought, self._thought.text(text))
+            self.flowing = index, self._thought
 
-    def _call(self, part: ToolCallPart) -> Iterator[Event]:
+    def _call(self, index: int, part: ToolCallPart) -> Iterator[Event]:
         call_id = part.id or self._context.new_id("call_")
         kind = "ctc_" if part.kind == "custom" else "fc_"
         item = CallItem(self._context.new_id(kind), part, call_id, self._namespaces.get(part.name))
         yield from self._open(item)
-        yield from self._arguments(part.arguments)
+        yield from self._arguments(part.arguments, index)
 
-    def _arguments(self, fragment: str) -> Iterator[Event]:
+    def _arguments(self, fragment: str, index: int) -> Iterator[Event]:
         item = self._item
         if fragment and isinstance(item, CallItem):
             yield from self._placed(item, item.text(fragment))
+            self.flowing = index, item
 
     def _cite(self, index: int, part: CitationPart) -> Iterator[Event]:
         item = self._item
@@ -322,16 +324,35 @@ class ResponseTeller:
         yield {"type": "response.failed", "response": self.response}
 
 
+class _Flow:
+    """The short way for what nearly all frames are: one more delta of the part that the last one belonged to.
+
+    `opening` and `closing` are what stands around its text, `kind` is the name of the event.
+    """
+
+    __slots__ = ("closing", "index", "item", "kind", "opening")
+
+    def __init__(self, index: int, item: GrowingItem, place: int) -> None:
+        self.index = index
+        self.item = item
+        delta = item.delta
+        self.kind = as_str(delta.pop("type")) or ""
+        common = dumps({"type": self.kind, "item_id": item.id, "output_index": place, **delta})
+        # what is inside a string has its quotes escaped, so this is found once
+        before, _, self.closing = common.partition(_EMPTY_DELTA)
+        self.opening = b',%b"delta":' % before[1:]
+
+
 class ResponsesStreamEncoder:
     """Events of one stream in, frames for the client out."""
 
-    __slots__ = ("_flowing", "_number", "_opening", "_teller")
+    __slots__ = ("_flow", "_flowing", "_number", "_teller")
 
     def __init__(self, context: StreamContext) -> None:
         self._teller = ResponseTeller(context)
         self._number = 0
-        self._flowing: tuple[int, MessageItem] | None = None
-        self._opening = b""
+        self._flowing: tuple[int, GrowingItem] | None = None
+        self._flow: _Flow | None = None
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
@@ -340,39 +361,35 @@ class ResponsesStreamEncoder:
 
     def feed(self, event: StreamEvent, /) -> Iterable[ServerSentEvent]:
         """The frames one event makes."""
-        if isinstance(event, TextDelta) and event.text and event.logprobs is None and self._flowing is not None:
-            index, item = self._flowing
-            if event.index == index:
-                item.more(event.text)
-                return (self._delta(event.text),)
+        flow = self._flow
+        if flow is not None:
+            text = ""
+            if isinstance(event, TextDelta):
+                text = event.text if event.index == flow.index and event.logprobs is None else ""
+            elif isinstance(event, ReasoningDelta):
+                text = event.text if event.index == flow.index else ""
+            elif isinstance(event, ToolInputDelta):
+                text = event.fragment if event.index == flow.index else ""
+            if text:
+                return (self._delta(flow, text),)
         frames = self._frames(self._teller.feed(event))
         if self._flowing is not self._teller.flowing:
-            self._flow()
+            self._flowing = self._teller.flowing
+            self._flow = None if self._flowing is None else _Flow(*self._flowing, self._teller.place)
         return frames
 
     def close(self) -> Iterable[ServerSentEvent]:
         """End of events: a stream that was not ended was cut, and is not made to look whole."""
+        self._flow = None
         if self._teller.ended:
             return []
         return self._frames(self._teller.fail(InvalidUpstreamResponse("the upstream ended its stream early")))
 
-    def _flow(self) -> None:
-        """Prepare what all deltas of a text have in common."""
-        self._flowing = self._teller.flowing
-        if self._flowing is not None:
-            _, item = self._flowing
-            common: JSONObject = {
-                "item_id": item.id,
-                "output_index": self._teller.place,
-                "content_index": item.content_index,
-            }
-            self._opening = b',"type":"%b",%b,"delta":' % (_DELTA.encode(), dumps(common)[1:-1])
-
-    def _delta(self, text: str) -> ServerSentEvent:
+    def _delta(self, flow: _Flow, text: str) -> ServerSentEvent:
+        flow.item.more(text)
         number, self._number = self._number, self._number + 1
-        return ServerSentEvent(
-            b'{"sequence_number":%d%b%b,"logprobs":[]}' % (number, self._opening, dumps(text)), _DELTA
-        )
+        data = b'{"sequence_number":%d%b%b%b' % (number, flow.opening, dumps(text), flow.closing)
+        return ServerSentEvent(data, flow.kind)
 
     def _frames(self, events: Iterable[Event]) -> list[ServerSentEvent]:
         frames: list[ServerSentEvent] = []
