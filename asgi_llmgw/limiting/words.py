@@ -14,8 +14,8 @@ from asgi_llmgw.store.base import Claim, Denied, Limit, Measure
 UNAVAILABLE_FOR: Final = 5.0
 """Seconds after which to come back when limits cannot be checked."""
 
-_SOON: Final = 60.0
-"""A wait that is longer is not for a client to sit out."""
+_SOON: Final = 120.0
+"""A wait that is longer is not for a client to sit out. A minute's limit never asks for so much."""
 
 _WORDS: Final[Mapping[tuple[Measure, str | None], str]] = {
     ("requests", "minute"): "rpm",
