@@ -115,6 +115,13 @@ class MetricsApp:
         return generate_latest(together)
 
 
+def store_gauge(registry: CollectorRegistry) -> Gauge:
+    """Whether the shared store is there: 1 or 0, and 0 if one of several processes has lost it."""
+    return Gauge(
+        "llm_store_available", "Whether the shared store is there.", registry=registry, multiprocess_mode="livemin"
+    )
+
+
 class _WatchedSend:
     """A `send` that sees how the answer went and counts it among the open streams while it is one."""
 

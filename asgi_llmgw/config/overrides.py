@@ -23,10 +23,10 @@ from asgi_llmgw.config.models import (
     ReasoningSettings,
     RoutingSettings,
     ServerSettings,
-    StoreSettings,
     TimeoutSettings,
 )
 from asgi_llmgw.config.problems import Problems, did_you_mean
+from asgi_llmgw.config.store import StoreSettings
 
 PREFIX: Final = "LLMGW_"
 

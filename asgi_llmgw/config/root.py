@@ -19,10 +19,10 @@ from asgi_llmgw.config.models import (
     ReasoningSettings,
     RoutingSettings,
     ServerSettings,
-    StoreSettings,
 )
 from asgi_llmgw.config.problems import Problems
 from asgi_llmgw.config.resolve import build_provider, build_routes
+from asgi_llmgw.config.store import StoreSettings
 from asgi_llmgw.providers.base import Provider
 from asgi_llmgw.providers.catalog import DEMO
 from asgi_llmgw.routing.routes import RouteTable

@@ -9,6 +9,7 @@ from typing import Final
 
 from asgi_llmgw.json import dumps
 from asgi_llmgw.store.base import Claim, Denied, Limit, Measure, Reservation, Standing, StoreUnavailable, check_claims
+from asgi_llmgw.store.breaker import Breaker
 from asgi_llmgw.store.periods import SOON, cell_at, cell_end, seconds_left
 from asgi_llmgw.store.redis_client import RedisClient, Script
 
@@ -96,26 +97,50 @@ class RedisSideTable:
     Args:
         client: where.
         prefix: in front of every key.
+        breaker: nothing is asked while it says that the server is away. Give it the one of the `GuardedStore` that
+            uses the same server, which finds out when it is back.
+        max_bytes: what is larger is not kept.
     """
 
-    def __init__(self, client: RedisClient, *, prefix: str = PREFIX) -> None:
+    def __init__(
+        self,
+        client: RedisClient,
+        *,
+        prefix: str = PREFIX,
+        breaker: Breaker | None = None,
+        max_bytes: int = 1024 * 1024,
+    ) -> None:
         self._client = client
+        self._max_bytes = max_bytes
         self._prefix = prefix
+        self._breaker = breaker
 
     async def get(self, owner: str, name: str) -> bytes | None:
         """What was put there, None if it is not known any more."""
-        try:
-            found = await self._client.execute("GET", self._key(owner, name))
-        except StoreUnavailable:
-            return None
+        found = await self._ask("GET", self._key(owner, name))
         return found if isinstance(found, bytes) else None
 
     async def put(self, owner: str, name: str, value: bytes, *, ttl: float) -> None:
         """Keep a value for so many seconds at most, instead of the one that was there."""
+        key = self._key(owner, name)
+        if len(value) > self._max_bytes:
+            await self._ask("DEL", key)
+        else:
+            await self._ask("SET", key, value, "PX", max(1, _milliseconds(ttl)))
+
+    async def _ask(self, *command: str | bytes | int) -> object:
+        breaker = self._breaker
+        if breaker is not None and not breaker.available:
+            return None
         try:
-            await self._client.execute("SET", self._key(owner, name), value, "PX", max(1, _milliseconds(ttl)))
-        except StoreUnavailable:
-            pass
+            reply = await self._client.execute(*command)
+        except StoreUnavailable as error:
+            if breaker is not None:
+                breaker.failed(str(error))
+            return None
+        if breaker is not None:
+            breaker.succeeded()
+        return reply
 
     def _key(self, owner: str, name: str) -> str:
         return f"{self._prefix}s:{_digest(owner, name)}"

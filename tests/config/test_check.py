@@ -69,7 +69,17 @@ def local(**settings: object) -> dict[str, object]:
         pytest.param(
             {"server": {"host": "0.0.0.0"}}, "server.host: without [[keys]] everybody", id="open_to_the_world"
         ),
-        pytest.param({"store": {"url": "redis://h"}}, 'store.url: only "memory://" is available', id="redis"),
+        pytest.param({"store": {"url": "http://h"}}, 'store.url: must be "memory://", or begin', id="store_scheme"),
+        pytest.param({"store": {"url": 6379}}, "store.url: expected a text", id="store_not_a_text"),
+        pytest.param({"store": {"url": "redis://h:x"}}, "store.url: is not an address", id="store_port"),
+        pytest.param({"store": {"url": "redis://"}}, "store.url: has no host", id="store_host"),
+        pytest.param({"store": {"url": "unix://"}}, "store.url: has no path", id="store_path"),
+        pytest.param({"store": {"url": "redis://h/x"}}, "store.url: has a database that is", id="store_database"),
+        pytest.param({"store": {"url": "redis://:a b@h"}}, "store.url: has characters that", id="store_characters"),
+        pytest.param(
+            {"store": {"url": "redis://h?socket_timeout=9"}}, "store.url: has other options", id="store_options"
+        ),
+        pytest.param({"store": {"url": "redis://h#f"}}, "store.url: has other options", id="store_fragment"),
         pytest.param({"routing": {"default": "x"}}, 'routing.default: there is no model "x"', id="default_nowhere"),
         pytest.param(
             {"providers": {"opnai": {}}},

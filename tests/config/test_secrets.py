@@ -83,7 +83,10 @@ def test_the_secrets_are_there_for_who_needs_them() -> None:
         pytest.param({"providers": {"openai": {"base_url": f"http://h:{CANARY}/v1"}}}, id="F095_port"),
         pytest.param({"providers": {"openai": {"base_url": f"{CANARY}://h"}}}, id="F095_scheme"),
         pytest.param({"providers": {"openai": CANARY}}, id="api_key_as_provider"),
-        pytest.param({"store": {"url": f"redis://:{CANARY}@h"}}, id="store_password"),
+        pytest.param({"store": {"url": f"redis://:{CANARY}@h:x"}}, id="store_password"),
+        pytest.param({"store": {"url": f"{CANARY}://h"}}, id="store_scheme"),
+        pytest.param({"store": {"url": f"redis://:{CANARY}@h?{CANARY}=1"}}, id="store_option"),
+        pytest.param({"store": {"url": f"redis://h/{CANARY}"}}, id="store_database"),
         pytest.param({"server": {"port": CANARY}}, id="port"),
     ],
 )
