@@ -313,7 +313,7 @@ class StreamTranslator(_Stream):
         recorder: takes note of that state, for clients that will not carry it.
     """
 
-    __slots__ = ("_begun", "_carrier", "_encoder", "_keep_alive", "_names", "_newline", "_recorder")
+    __slots__ = ("_alters", "_begun", "_carrier", "_encoder", "_keep_alive", "_names", "_newline", "_recorder")
 
     def __init__(
         self,
@@ -333,6 +333,7 @@ class StreamTranslator(_Stream):
         self._carrier: Carrier | None = None
         if carriers_key is not None and source != target:
             self._carrier = carrier(source, target, carriers_key)
+        self._alters = not (recorder is None and tool_names is None and self._carrier is None)
         self._begun = False
         self._keep_alive = _KEEP_ALIVE.get(target)
         client = codec(target)
@@ -368,9 +369,11 @@ class StreamTranslator(_Stream):
                 # before the first output the answer may still become an error with a status
                 if self._keep_alive is not None and (out or self._begun):
                     out.append(self._keep_alive)
-            else:
+            elif self._alters:
                 for told in self._told(event):
                     out += encode(told)
+            else:
+                out += encode(event)
         self._begun = self._begun or bool(out)
         return b"".join([frame.encode(newline) for frame in out])
 
