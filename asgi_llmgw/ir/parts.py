@@ -132,11 +132,15 @@ class CitationPart(msgspec.Struct, frozen=True):
 
 
 class UnknownPart(msgspec.Struct, frozen=True):
-    """A part only its own protocol knows: written again there, a diagnostic elsewhere."""
+    """A part only its own protocol knows: written again there, a diagnostic elsewhere.
+
+    `words` say the same as text, where a tool's result would say nothing to other vendors without them.
+    """
 
     protocol: Protocol
     raw: JSONObject
     kind: str = ""
+    words: str = ""
 
 
 class ToolResultPart(msgspec.Struct, frozen=True):
