@@ -25,7 +25,6 @@ FAULTS = {
 }
 NOT_ON_THIS_PATH = {
     "F4": "Amazon's binary event stream",
-    "C11": "tools that vanish behind a proxy for a reason nobody has found",
     "C14": "several keys for one provider, which are not rotated yet",
 }
 

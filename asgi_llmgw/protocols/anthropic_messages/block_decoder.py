@@ -70,10 +70,21 @@ def tool_result(block: Fields, names: dict[str, str], kept: Kept) -> ToolResultP
         parts += [TextPart(content)] if content else []
     elif isinstance(content, list):
         for inner in block.objects("content"):
-            parts += content_parts(inner, kept)
+            found = inner.value("type") == "tool_reference"
+            parts += [_tool_found(inner)] if found else content_parts(inner, kept)
     elif content is not None:
         raise wrong_type(block.at("content"), "a string or an array", content)
     return ToolResultPart(call_id, tuple(parts), names.get(call_id), block.flag("is_error"), cache=cache_mark(block))
+
+
+def _tool_found(block: Fields) -> UnknownPart:
+    """A tool that the client's own search has found.
+
+    Other vendors are offered it from the start; a search that seems to have found nothing would hide it there.
+    https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/tool-search-tool
+    """
+    words = f"Found the tool {block.required_text('tool_name')}: it can be called now."
+    return UnknownPart(NAME, block.take_all(), "tool_reference", words)
 
 
 def thinking(block: Fields) -> ReasoningPart:

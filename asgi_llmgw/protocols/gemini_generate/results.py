@@ -140,7 +140,8 @@ def _arguments(call: Call, lost: Diagnostics) -> JSONObject:
 
 def _payload(result: ToolResultPart) -> JSONObject:
     """JSON as JSON, everything else as text; never JSON that Gemini would read as a reference to a schema."""
-    text = "\n".join(part.text for part in result.content if isinstance(part, TextPart))
+    told = (_words(part) for part in result.content)
+    text = "\n".join(words for words in told if words is not None)
     if result.is_error:
         return {"error": text}
     if text.lstrip()[:1] in ("{", "["):
@@ -151,6 +152,12 @@ def _payload(result: ToolResultPart) -> JSONObject:
         if isinstance(value, (dict, list)) and fits(value, without=_REFERENCES):
             return {"output": value}
     return {"output": text}
+
+
+def _words(part: TextPart | MediaPart | UnknownPart) -> str | None:
+    if isinstance(part, TextPart):
+        return part.text
+    return part.words or None if isinstance(part, UnknownPart) and part.protocol != PROTOCOL else None
 
 
 def fits(value: JSONValue, without: tuple[str, ...] = ()) -> bool:
@@ -179,7 +186,10 @@ def _media(call: Call, profile: Profile, lost: Diagnostics) -> tuple[list[JSONOb
         path = f"{call.result_path}.content[{index}]"
         if isinstance(part, UnknownPart):
             if part.protocol != PROTOCOL:
-                lost.dropped(path, f"{part.kind or 'this part'} belongs to another vendor")
+                if part.words:
+                    lost.approximated(path, f"{part.kind} told in words", info=True)
+                else:
+                    lost.dropped(path, f"{part.kind or 'this part'} belongs to another vendor")
                 continue
             encoded = dict(part.raw)
         elif isinstance(part, MediaPart):

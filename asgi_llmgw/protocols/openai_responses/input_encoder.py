@@ -91,6 +91,9 @@ class InputEncoder:
     def _unknown(self, part: UnknownPart, path: str) -> list[JSONObject]:
         if part.protocol == NAME:
             return [part.raw]
+        if part.words:
+            self._diagnostics.approximated(path, f"{part.kind} told in words", info=True)
+            return [{"type": "input_text", "text": part.words}]
         self._diagnostics.dropped(path, f"{part.protocol} {part.kind}".strip())
         return []
 

@@ -213,8 +213,8 @@ def test_results_come_before_the_rest_of_a_users_message() -> None:
         ({"content": "x"}, (TextPart("x"),)),
         ({"content": [{"type": "text", "text": "x"}]}, (TextPart("x"),)),
         (
-            {"content": [{"type": "tool_reference", "tool_name": "look"}]},
-            (UnknownPart(OWN, {"type": "tool_reference", "tool_name": "look"}, "tool_reference"),),
+            {"content": [{"type": "browser_state", "url": "x"}]},
+            (UnknownPart(OWN, {"type": "browser_state", "url": "x"}, "browser_state"),),
         ),
     ],
 )
@@ -223,6 +223,16 @@ def test_what_a_tool_answered(content: JSONObject, parts: tuple[TextPart | Unkno
     block: JSONObject = {"type": "tool_result", "tool_use_id": "toolu_1", "is_error": True, **content}
     message = decode(request(said("user", block))).messages[0]
     assert message == Message("tool", (ToolResultPart("toolu_1", parts, is_error=True),))
+
+
+def test_a_tool_that_a_search_found_is_named() -> None:
+    """C11: to others the search seemed to have found nothing."""
+    found: JSONObject = {"type": "tool_reference", "tool_name": "mcp__ide__executeCode"}
+    body = request(said("user", {"type": "tool_result", "tool_use_id": "toolu_1", "content": [found]}))
+    words = "Found the tool mcp__ide__executeCode: it can be called now."
+    part = UnknownPart(OWN, found, "tool_reference", words)
+    assert decode(body).messages == (Message("tool", (ToolResultPart("toolu_1", (part,)),)),)
+    assert kept(body) == []
 
 
 def test_a_failed_tool_is_seen_to_have_failed() -> None:
