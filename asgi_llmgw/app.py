@@ -60,7 +60,10 @@ def build_app(
     def around(app: ASGIApp) -> ASGIApp:
         counted = MetricsMiddleware(app, registry=given.registry)
         return ContextMiddleware(
-            counted, access_log=None if access_log is None else log, websockets=fallback is not None
+            counted,
+            access_log=None if access_log is None else log,
+            websockets=fallback is not None,
+            send_stall=lambda: gateway.config.server.send_stall_seconds,
         )
 
     gateway = Gateway(

@@ -17,8 +17,9 @@ from asgi_llmgw.components.drain import Drain, DrainMiddleware
 from asgi_llmgw.components.endpoints import EndpointsMiddleware
 from asgi_llmgw.components.forward import ForwardApp
 from asgi_llmgw.components.health import HealthApp, Readiness, ReadyApp
+from asgi_llmgw.components.heartbeat import HeartbeatMiddleware
 from asgi_llmgw.components.json_array import JSONArrayMiddleware
-from asgi_llmgw.components.metrics import MetricsApp
+from asgi_llmgw.components.metrics import MetricsApp, store_gauge
 from asgi_llmgw.components.models import ModelsApp
 from asgi_llmgw.components.operations import OperationsApp
 from asgi_llmgw.components.proxy import ProxyApp
@@ -28,7 +29,6 @@ from asgi_llmgw.components.status import StatusApp
 from asgi_llmgw.components.stored_responses import StoredResponsesMiddleware
 from asgi_llmgw.components.translator import TranslatorMiddleware
 from asgi_llmgw.config import Config
-from asgi_llmgw.config.models import ReasoningSettings
 from asgi_llmgw.exchange import Operation, Principal
 from asgi_llmgw.gateway import Stack
 from asgi_llmgw.providers.base import Provider
@@ -40,6 +40,7 @@ from asgi_llmgw.shared import Shared
 from asgi_llmgw.store.base import SideTable
 from asgi_llmgw.store.memory import MemorySideTable
 from asgi_llmgw.store.responses import ResponseOwners
+from asgi_llmgw.store.stores import Stores
 from asgi_llmgw.upstream.aiohttp import AiohttpUpstream
 from asgi_llmgw.upstream.base import Upstream
 from asgi_llmgw.upstream.demo import DemoUpstream
@@ -50,6 +51,7 @@ ANONYMOUS: Final = Principal("anonymous")
 _DEMO: Final = "demo:"
 _RESPONSES: Final = 50_000
 """So many stored responses have a known owner, in this process."""
+_SIDE_TABLE: Final = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +95,15 @@ def assemble(config: Config, shared: Shared, given: Given) -> Stack:
     def readiness() -> Readiness:
         return _readiness(table, providers, given.drain)
 
-    owners = ResponseOwners(shared.keep("response owners", None, lambda: MemorySideTable(max_entries=_RESPONSES)))
+    stores = _stores(config, shared, given)
+    owners = ResponseOwners(_side_table(stores, shared, "response owners", entries=_RESPONSES))
     forward = _forward(config, providers, transports, retries)
     compact = ResponseOwnersMiddleware(forward, owners=owners, max_body=max_body)
     apps: dict[Operation, ASGIApp] = {
-        "chat": _chat(config, providers, table, transports, retries, shared, owners),
-        "compact": RouterMiddleware(compact, table=table, balancer=retries.balancer, max_body=max_body),
+        "chat": _chat(config, providers, table, transports, retries, _turns(config, stores, shared), owners),
+        "compact": _router(config, compact, table, retries.balancer),
         "stored_response": StoredResponsesMiddleware(forward, owners=owners, providers=providers),
-        "count_tokens": RouterMiddleware(counting, table=table, max_body=max_body),
+        "count_tokens": _router(config, counting, table),
         "models": models,
         "model": models,
         "health": HealthApp(),
@@ -138,11 +141,11 @@ def _chat(
     table: RouteTable,
     transports: Mapping[str, Upstream],
     retries: Retries,
-    shared: Shared,
+    table_of_turns: SideTable | None,
     owners: ResponseOwners,
 ) -> ASGIApp:
     max_body, reasoning = config.server.max_body_bytes, config.reasoning
-    key, table_of_turns = reasoning.sealing_key, _side_table(reasoning, shared)
+    key = reasoning.sealing_key
     apps: dict[str, ASGIApp] = {
         name: TranslatorMiddleware(
             ProxyApp(provider, upstream=transports[name], max_body=2 * max_body, carriers_key=key),
@@ -156,8 +159,22 @@ def _chat(
         for name, provider in providers.items()
     }
     dispatch = DispatchApp(providers=apps, retries=retries, max_body=max_body)
-    owned = ResponseOwnersMiddleware(dispatch, owners=owners, max_body=max_body)
-    return RouterMiddleware(owned, table=table, balancer=retries.balancer, max_body=max_body)
+    app: ASGIApp = ResponseOwnersMiddleware(dispatch, owners=owners, max_body=max_body)
+    if config.server.heartbeat_seconds:
+        app = HeartbeatMiddleware(app, seconds=config.server.heartbeat_seconds)
+    return _router(config, app, table, retries.balancer)
+
+
+def _router(config: Config, app: ASGIApp, table: RouteTable, balancer: Balancer | None = None) -> ASGIApp:
+    server = config.server
+    return RouterMiddleware(
+        app,
+        table=table,
+        balancer=balancer,
+        max_body=server.max_body_bytes,
+        body_timeout=server.body_timeout_seconds,
+        body_min_rate=server.body_min_bytes_per_second,
+    )
 
 
 def _forward(
@@ -188,11 +205,31 @@ def _retries(config: Config, providers: Mapping[str, Provider], shared: Shared) 
     return shared.keep("health", (config.retry, config.breaker, same), make)
 
 
-def _side_table(reasoning: ReasoningSettings, shared: Shared) -> SideTable | None:
+def _stores(config: Config, shared: Shared, given: Given) -> Stores:
+    gauge = shared.keep("store gauge", None, lambda: store_gauge(given.registry))
+
+    def make() -> Stores:
+        stores = config.store.open()
+        stores.watch(gauge.set)
+        return stores
+
+    return shared.keep("stores", config.store, make, close=lambda stores: stores.aclose())
+
+
+def _turns(config: Config, stores: Stores, shared: Shared) -> SideTable | None:
+    reasoning = config.reasoning
     if not reasoning.side_table:
         return None
-    entries, size = reasoning.side_table_entries, reasoning.side_table_bytes
-    return shared.keep("side table", (entries, size), lambda: MemorySideTable(max_entries=entries, max_bytes=size))
+    return _side_table(
+        stores, shared, "side table", entries=reasoning.side_table_entries, size=reasoning.side_table_bytes
+    )
+
+
+def _side_table(stores: Stores, shared: Shared, name: str, *, entries: int, size: int = _SIDE_TABLE) -> SideTable:
+    """The one that all processes share, or one in the memory of this."""
+    if stores.side_table is not None:
+        return stores.side_table
+    return shared.keep(name, (entries, size), lambda: MemorySideTable(max_entries=entries, max_bytes=size))
 
 
 def _transports(config: Config, providers: Mapping[str, Provider], shared: Shared, given: Given) -> dict[str, Upstream]:

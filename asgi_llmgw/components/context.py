@@ -52,7 +52,8 @@ class ContextMiddleware:
         trust_request_id: take the client's `x-request-id` where it is short and plain.
         websockets: hand WebSockets on, to a host's app further down.
         wall_clock: seconds since the epoch.
-        send_stall: seconds after which a client that takes nothing of its answer counts as gone; 0 for never.
+        send_stall: seconds after which a client that takes nothing of its answer counts as gone, or what tells them;
+            0 for never.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class ContextMiddleware:
         trust_request_id: bool = True,
         websockets: bool = False,
         wall_clock: Callable[[], float] = time.time,
-        send_stall: float = SEND_STALL,
+        send_stall: float | Callable[[], float] = SEND_STALL,
     ) -> None:
         self._app = app
         self._access_log = access_log
@@ -74,7 +75,7 @@ class ContextMiddleware:
         self._trust_request_id = trust_request_id
         self._websockets = websockets
         self._wall_clock = wall_clock
-        self._send_stall = send_stall
+        self._send_stall = send_stall if callable(send_stall) else lambda: send_stall
         self.dropped_lines = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,7 +87,7 @@ class ContextMiddleware:
             return
         headers = headers_of(scope)
         exchange = self._exchange(scope, headers)
-        guard = StallGuard(send, self._send_stall)
+        guard = StallGuard(send, self._send_stall())
         watched = _WatchedSend(guard, exchange)
         cancelled = True
         try:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Final
 
 from asgi_llmgw._types import ASGIApp, Headers, Receive, Scope, Send
-from asgi_llmgw.asgi import MAX_BODY, ClientDisconnected, header, path_with_query, read_body, replay, send_gone
+from asgi_llmgw.asgi import (
+    BODY_RATE,
+    BODY_TIMEOUT,
+    MAX_BODY,
+    ClientDisconnected,
+    header,
+    path_with_query,
+    read_body,
+    replay,
+    send_gone,
+)
 from asgi_llmgw.errors import GatewayError, RequestError
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Target
 from asgi_llmgw.ir import Protocol
@@ -32,6 +42,8 @@ class RouterMiddleware:
         balancer: puts a route's targets into the order of its strategy; None leaves them as they are configured.
         serve: the protocol of the clients; None takes it from the exchange.
         max_body: the largest request, in bytes.
+        body_timeout: seconds in which it must have come.
+        body_min_rate: bytes a second on average, below which it is too slow.
     """
 
     def __init__(
@@ -42,12 +54,16 @@ class RouterMiddleware:
         balancer: Balancer | None = None,
         serve: Protocol | None = None,
         max_body: int = MAX_BODY,
+        body_timeout: float = BODY_TIMEOUT,
+        body_min_rate: float = BODY_RATE,
     ) -> None:
         self._app = app
         self._table = table
         self._balancer = balancer
         self._serve: Protocol | None = serve
         self._max_body = max_body
+        self._body_timeout = body_timeout
+        self._body_min_rate = body_min_rate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -58,7 +74,7 @@ class RouterMiddleware:
         protocol = exchange.client_protocol = self._serve or exchange.client_protocol or "openai_chat"
         try:
             _check_media(exchange.headers)
-            body = await read_body(receive, headers=exchange.headers, limit=self._max_body)
+            body = await self._read(receive, exchange.headers)
             if protocol == "openai_chat":
                 body = _as_chat(body)
             head = self._head(exchange, protocol, path_with_query(scope), body)
@@ -80,6 +96,15 @@ class RouterMiddleware:
         exchange.session = session_of(exchange.headers, body) if route.sticky else None
         exchange.targets = self._targets(exchange, route, head.model)
         await self._app(scope, replay(body, receive), send)
+
+    async def _read(self, receive: Receive, headers: Headers) -> bytes:
+        return await read_body(
+            receive,
+            headers=headers,
+            limit=self._max_body,
+            timeout=self._body_timeout,
+            min_rate=self._body_min_rate,
+        )
 
     def _head(self, exchange: Exchange, protocol: Protocol, path: str, body: bytes) -> RequestHead:
         if exchange.model is not None:

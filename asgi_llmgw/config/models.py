@@ -8,8 +8,9 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from asgi_llmgw.asgi import MAX_BODY
+from asgi_llmgw.asgi import BODY_RATE, BODY_TIMEOUT, MAX_BODY
 from asgi_llmgw.components.auth import hash_key
+from asgi_llmgw.components.heartbeat import HEARTBEAT_SECONDS
 from asgi_llmgw.components.translator import SIDE_TABLE_TTL
 from asgi_llmgw.config.balancing import HedgeSettings
 from asgi_llmgw.config.fields import (
@@ -22,11 +23,13 @@ from asgi_llmgw.config.fields import (
     ModelName,
     SecretKey,
 )
+from asgi_llmgw.config.limits import LimitedSettings
 from asgi_llmgw.exchange import OnLoss, StreamFailure
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.providers.base import AuthStyle, KeyRotation
 from asgi_llmgw.reasoning.envelope import PROCESS_KEY
 from asgi_llmgw.routing.policy import Strategy
+from asgi_llmgw.stall import SEND_STALL
 from asgi_llmgw.timeouts import Timeouts
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error", "critical"]
@@ -42,15 +45,19 @@ class ServerSettings(BaseModel):
     port: int = Field(default=8080, ge=0, le=65_535)
     workers: int = Field(default=1, ge=1, le=256)
     max_body_bytes: int = Field(default=MAX_BODY, ge=1024)
+    body_timeout_seconds: Seconds = BODY_TIMEOUT
+    body_min_bytes_per_second: float = Field(default=BODY_RATE, ge=0, le=1e9)
+    send_stall_seconds: float = Field(default=SEND_STALL, ge=0, le=86_400)
     max_connections: int | None = Field(default=None, ge=1)
     keep_alive_seconds: int = Field(default=75, ge=1, le=3600)
     drain_seconds: Seconds = 30.0
+    heartbeat_seconds: float = Field(default=HEARTBEAT_SECONDS, ge=0, le=3600)
     reload: bool = True
     access_log: bool = True
     log_level: LogLevel = "info"
 
 
-class KeySettings(BaseModel):
+class KeySettings(LimitedSettings):
     """`[[keys]]`: one client of the gateway."""
 
     model_config = SETTINGS
@@ -58,6 +65,7 @@ class KeySettings(BaseModel):
     name: LabelName
     key: SecretKey | None = None
     hash: str | None = Field(default=None, repr=False)
+    tenant: LabelName | None = None
     models: tuple[ModelName, ...] = Field(default=("*",), min_length=1)
     expires: date | None = None
 
@@ -166,7 +174,7 @@ class TargetSettings(BaseModel):
         return {"provider": provider, "model": model}
 
 
-class ModelSettings(BaseModel):
+class ModelSettings(LimitedSettings):
     """`[models."NAME"]`: what a model name (or a glob) stands for."""
 
     model_config = SETTINGS
@@ -193,21 +201,6 @@ class RoutingSettings(BaseModel):
     model_config = SETTINGS
 
     default: str | None = Field(default=None, min_length=1)
-
-
-class StoreSettings(BaseModel):
-    """`[store]`: where counters live."""
-
-    model_config = SETTINGS
-
-    url: str = "memory://"
-
-    @field_validator("url")
-    @classmethod
-    def _memory_only(cls, value: str) -> str:
-        if value != "memory://":
-            raise ValueError('only "memory://" is available in this version (redis:// is not)')
-        return value
 
 
 class ReasoningSettings(BaseModel):

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Final, Literal, TypeAlias
 
 from asgi_llmgw._types import Headers
+from asgi_llmgw.errors import ConfigError
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.protocols.base import Profile
 from asgi_llmgw.timeouts import Timeouts
@@ -54,8 +55,15 @@ class Provider:
         return next((found for pattern, found in self.profiles if fnmatchcase(model, pattern)), self.profile)
 
     def url(self, protocol: Protocol, path: str) -> str:
-        """The address for a path as codecs write it (`/v1/messages`)."""
-        return self.base_url.rstrip("/") + path.removeprefix(_VERSION_IN_BASE.get(protocol, ""))
+        """The address for a path as codecs write it (`/v1/messages`), always of this provider's own host.
+
+        Raises:
+            ConfigError: what is left of the path does not begin with a slash, and would make it another host.
+        """
+        below = path.removeprefix(_VERSION_IN_BASE.get(protocol, ""))
+        if not below.startswith("/"):
+            raise ConfigError(f"the path of a call to {self.name!r} does not begin with a slash")
+        return self.base_url.rstrip("/") + below
 
     def usable(self) -> bool:
         """Whether it can be called at all: it has a key, or needs none."""
