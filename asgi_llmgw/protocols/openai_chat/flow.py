@@ -39,6 +39,11 @@ class Flow:
         self._fragments: list[str] | None = None
         self._lessons = _LESSONS
 
+    @property
+    def learns(self) -> bool:
+        """Whether it is still worth teaching."""
+        return self._lessons > 0
+
     def more(self, frame: ServerSentEvent) -> Delta | None:
         """What a chunk tells that is the same but for the text; None for any other, with which the flow ends."""
         before, data = self._before, frame.data
@@ -68,7 +73,7 @@ class Flow:
             told: what it told.
             fragments: where the text was kept, if it was.
         """
-        place = _place(chunk) if self._lessons else None
+        place = _place(chunk)
         if place is None:
             return
         self._lessons -= 1

@@ -132,7 +132,7 @@ class ChatStreamDecoder:
             self._fault(StreamFault(error_of(200, chunk)))
         else:
             self._chunk(chunk)
-            told = events[0] if len(events) == 1 else None
+            told = events[0] if len(events) == 1 and self._flow.learns else None
             if isinstance(told, (TextDelta, ReasoningDelta, ToolInputDelta)):
                 self._flow.learn(frame.data, chunk, told, self._fragments(told.index))
         return events
