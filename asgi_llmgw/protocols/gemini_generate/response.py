@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Final
 
 import msgspec
 
@@ -28,14 +27,24 @@ from .chunk import text_chunk
 from .errors import error_of
 from .wire import BLOCK_NUMBERS, MODALITY_NUMBERS, SERVICE_TIER_IN
 
-_COUNTS: Final = (
-    "promptTokenCount",
-    "candidatesTokenCount",
-    "thoughtsTokenCount",
-    "totalTokenCount",
-    "toolUsePromptTokenCount",
-    "cachedContentTokenCount",
-)
+
+class _Counts(msgspec.Struct, rename="camel", gc=False):
+    """The counts of `usageMetadata`."""
+
+    prompt_token_count: int | None = None
+    candidates_token_count: int | None = None
+    thoughts_token_count: int | None = None
+    total_token_count: int | None = None
+    tool_use_prompt_token_count: int | None = None
+    cached_content_token_count: int | None = None
+
+    @classmethod
+    def of(cls, metadata: JSONObject) -> _Counts:
+        """All of them at once, since they are read in every chunk; one by one where one is no plain integer."""
+        try:
+            return msgspec.convert(metadata, _Counts)
+        except msgspec.ValidationError:
+            return cls(*map(as_int, map(metadata.get, cls.__struct_encode_fields__)))
 
 
 def decode_response(body: bytes) -> ChatResponse:
@@ -170,7 +179,9 @@ def read_usage(metadata: JSONObject, before: Usage | None = None) -> Usage | Non
         metadata: the object in this chunk.
         before: what was read from the chunk before.
     """
-    prompt, answer, thoughts, total, tools, cached = map(as_int, map(metadata.get, _COUNTS))
+    counts = _Counts.of(metadata)
+    prompt, answer, total = counts.prompt_token_count, counts.candidates_token_count, counts.total_token_count
+    thoughts, tools = counts.thoughts_token_count, counts.tool_use_prompt_token_count
     if prompt is None and answer is None and thoughts is None and total is None:
         return None
     # counts of zero are left out, so one of the two being there makes the other a zero; with both absent the total
@@ -182,7 +193,7 @@ def read_usage(metadata: JSONObject, before: Usage | None = None) -> Usage | Non
     return Usage(
         input_tokens=None if prompt is None else prompt + (tools or 0),
         output_tokens=output,
-        cache_read_tokens=cached,
+        cache_read_tokens=counts.cached_content_token_count,
         reasoning_tokens=thoughts,
         tool_input_tokens=tools,
         audio_input_tokens=heard,
@@ -196,8 +207,8 @@ def _of_media(metadata: JSONObject, before: Usage | None) -> tuple[int | None, i
     """Tokens of sound heard, sound spoken and pictures seen; chunk after chunk repeats them, so they are read once."""
     given, made = metadata.get("promptTokensDetails"), metadata.get("candidatesTokensDetails")
     if before is not None and before.raw is not None:
-        known = before.raw.get("promptTokensDetails"), before.raw.get("candidatesTokensDetails")
-        if known == (given, made):
+        known = before.raw.get
+        if known("promptTokensDetails") == given and known("candidatesTokensDetails") == made:
             return before.audio_input_tokens, before.audio_output_tokens, before.image_input_tokens
     return _by_modality(given, "AUDIO"), _by_modality(made, "AUDIO"), _by_modality(given, "IMAGE")
 

@@ -49,6 +49,7 @@ from .response_encoder import encode_usage, finish_members, prompt_feedback, tim
 
 _HEAD: Final = b'{"candidates":[{"content":{"role":"model","parts":['
 _TEXT: Final = _HEAD + b'{"text":'
+_THOUGHT: Final = b',"thought":true'
 
 
 class _Candidate:
@@ -115,11 +116,12 @@ class GeminiStreamEncoder:
         if self._ended:
             return ()
         match event:
-            case TextDelta() if (quick := self._next_text(event)) is not None:
-                return (quick,)
             case TextDelta() | ReasoningDelta() | ToolInputDelta() | PartEnd():
                 candidate = self._owners.get(event.index)
-                return () if candidate is None else self._in_order(candidate, event)
+                if candidate is None:
+                    return ()
+                quick = self._more(candidate, event) if candidate.telling == event.index else None
+                return self._in_order(candidate, event) if quick is None else quick
             case PartStart():
                 candidate = self._owners[event.index] = self._candidate(event.choice)
                 candidate.said = True
@@ -139,15 +141,24 @@ class GeminiStreamEncoder:
             case _:
                 assert_never(event)
 
-    def _next_text(self, delta: TextDelta) -> ServerSentEvent | None:
-        """More of the text that is being told, which is what nearly all events of a stream are; None for all others."""
-        candidate = self._owners.get(delta.index)
-        if candidate is None or candidate.telling != delta.index or candidate.carried:
-            return None
-        if delta.logprobs is not None or not delta.text:
-            return None
-        candidate.texts.append(delta.text)
-        return ServerSentEvent(_TEXT + dumps(delta.text) + candidate.text_end + self._tail)
+    def _more(
+        self, candidate: _Candidate, event: TextDelta | ReasoningDelta | ToolInputDelta | PartEnd
+    ) -> tuple[ServerSentEvent, ...] | None:
+        """More of the part that is being told, which is what nearly all events of a stream are; None for all others."""
+        if isinstance(event, TextDelta):
+            if event.logprobs is not None or not event.text or candidate.carried:
+                return None
+            candidate.texts.append(event.text)
+            return (ServerSentEvent(_TEXT + dumps(event.text) + candidate.text_end + self._tail),)
+        if isinstance(event, ReasoningDelta):
+            candidate.pieces.append(event.text)
+            if not event.text or not self._shown:
+                return ()
+            return (ServerSentEvent(_TEXT + dumps(event.text) + _THOUGHT + candidate.text_end + self._tail),)
+        if isinstance(event, ToolInputDelta):
+            candidate.pieces.append(event.fragment)
+            return ()
+        return None
 
     def close(self) -> Iterable[ServerSentEvent]:
         """End of events: a stream that was not ended was cut, and is not made to look whole."""

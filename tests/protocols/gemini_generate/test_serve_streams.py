@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from itertools import chain
 
 import msgspec
@@ -82,6 +84,30 @@ def test_the_wire_has_data_lines_alone() -> None:
     assert len(events) == 2
     for event in events:
         assert event.startswith(b"data: {") and b"\n" not in event and b"\xe2\x80\xa8" not in event
+
+
+@pytest.mark.parametrize("context", [CONTEXT, HIDDEN], ids=["thoughts", "no_thoughts"])
+@pytest.mark.parametrize(
+    ("begun", "empty", "delta"),
+    [
+        pytest.param(ir.TextPart, ir.TextPart(""), ir.TextDelta, id="text"),
+        pytest.param(ir.RefusalPart, ir.RefusalPart(""), ir.TextDelta, id="refusal"),
+        pytest.param(ir.ReasoningPart, ir.ReasoningPart(), ir.ReasoningDelta, id="thought"),
+        pytest.param(partial(ir.ToolCallPart, "c1", "f"), ir.ToolCallPart("c1", "f", ""), ir.ToolInputDelta, id="call"),
+    ],
+)
+@given(word=st.text() | st.sampled_from(('{"a": "\u2028"}', '"\\\0')))
+def test_a_delta_is_told_as_the_same_words_are_at_the_beginning_of_their_part(
+    begun: Callable[[str], ir.OutputPart],
+    empty: ir.OutputPart,
+    delta: type[ir.TextDelta | ir.ReasoningDelta | ir.ToolInputDelta],
+    context: StreamContext,
+    word: str,
+) -> None:
+    """Deltas have a short way of their own, which nearly all events go."""
+    usage: list[ir.StreamEvent] = [START, ir.UsageUpdate(ir.Usage(3, 1))]
+    short = frames([*usage, ir.PartStart(0, empty), delta(0, word), ir.PartEnd(0), *STOP], context)
+    assert short == frames([*usage, ir.PartStart(0, begun(word)), ir.PartEnd(0), *STOP], context)
 
 
 def test_a_response_without_an_id_is_given_one_for_all_its_chunks() -> None:
