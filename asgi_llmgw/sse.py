@@ -59,7 +59,18 @@ class SSEDecoder:
         max_event: the most bytes one event may have before its end is seen.
     """
 
-    __slots__ = ("_buffer", "_data", "_event", "_lead", "_max_event", "_name", "_scanned", "_size", "_started")
+    __slots__ = (
+        "_buffer",
+        "_data",
+        "_event",
+        "_lead",
+        "_max_event",
+        "_name",
+        "_scanned",
+        "_size",
+        "_started",
+        "_within",
+    )
 
     def __init__(self, *, max_event: int = MAX_EVENT) -> None:
         self._max_event = max_event
@@ -70,6 +81,7 @@ class SSEDecoder:
         self._event = ""
         self._lead, self._name = b"data: ", ""
         self._started = False
+        self._within = False  # an event has begun in the chunks before
 
     def feed(self, chunk: bytes) -> list[ServerSentEvent]:
         """The events that this chunk completes.
@@ -89,7 +101,7 @@ class SSEDecoder:
             return list(self._by_lines(chunk))
         separator = newline * 2
         events: list[ServerSentEvent] = []
-        if self._buffer or self._data or self._event:
+        if self._within:
             head, found, chunk = chunk.partition(separator)
             events.extend(self._by_lines(head + found))
         blocks = chunk.split(separator)
@@ -123,6 +135,7 @@ class SSEDecoder:
         """The general way, for everything that does not come as whole plain events."""
         self._buffer += chunk
         yield from self._lines(at_end=False)
+        self._within = bool(self._buffer or self._data or self._event)
         if len(self._buffer) + self._size > self._max_event:
             raise InvalidUpstreamResponse(f"the upstream sent an event of more than {self._max_event} bytes")
 

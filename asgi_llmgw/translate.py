@@ -375,6 +375,8 @@ class StreamTranslator(_Stream):
             else:
                 out += encode(event)
         self._begun = self._begun or bool(out)
+        if len(out) == 1:
+            return out[0].encode(newline)
         return b"".join([frame.encode(newline) for frame in out])
 
     def _told(self, event: StreamEvent) -> Iterable[StreamEvent]:
