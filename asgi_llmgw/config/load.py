@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from asgi_llmgw.config.check import find_problems
 from asgi_llmgw.config.fields import ENVIRONMENT_PREFIX
+from asgi_llmgw.config.limits import LimitsSettings, LongContextSettings, PriceSettings, TenantSettings
 from asgi_llmgw.config.models import (
     KeySettings,
     ModelSettings,
@@ -26,6 +27,7 @@ from asgi_llmgw.config.models import (
 from asgi_llmgw.config.overrides import NAMED, PLAIN, Table, apply_overrides
 from asgi_llmgw.config.problems import Path as KeyPath
 from asgi_llmgw.config.problems import Problems, unknown_key
+from asgi_llmgw.config.quotas import find_quota_problems
 from asgi_llmgw.config.root import Config
 from asgi_llmgw.errors import ConfigError
 from asgi_llmgw.providers.catalog import CATALOG, DEMO
@@ -39,6 +41,7 @@ _NESTED_KEYS: Final = {
         {*ProviderSettings.model_fields, *TimeoutSettings.model_fields, *ProfileSettings.model_fields}
     ),
     ModelSettings: frozenset({*ModelSettings.model_fields, *TargetSettings.model_fields}),
+    PriceSettings: frozenset({*PriceSettings.model_fields, *LongContextSettings.model_fields}),
 }
 """What an unknown key below an entry may have been meant to be."""
 
@@ -129,12 +132,14 @@ class _Reader:
     def read(self) -> Config:
         server = self._section("server", ServerSettings)
         routing = self._section("routing", RoutingSettings)
-        others = {
-            name: self._section(name, model) for name, model in PLAIN.items() if name not in ("server", "routing")
-        }
+        limits = self._section("limits", LimitsSettings)
+        read = {"server": server, "routing": routing, "limits": limits}
+        others = {name: self._section(name, model) for name, model in PLAIN.items() if name not in read}
         keys = self._keys()
+        tenants = self._named("tenants", TenantSettings)
         providers = self._named("providers", ProviderSettings)
         models = self._named("models", ModelSettings)
+        prices = self._named("prices", PriceSettings)
         find_problems(
             self._problems,
             server=server,
@@ -145,14 +150,25 @@ class _Reader:
             broken=self._broken,
             open_to_all=not self._tables.get("keys"),
         )
-        return Config.model_construct(
-            server=server,
-            routing=routing,
-            _fields_set=None,
-            **{name: self._section(name, PLAIN[name]) for name in others},
-            keys=tuple(keys.values()),
+        find_quota_problems(
+            self._problems,
+            limits=limits,
+            keys=keys,
+            tenants=tenants,
             providers=providers,
             models=models,
+            prices=prices,
+            broken=self._broken,
+        )
+        return Config.model_construct(
+            _fields_set=None,
+            **read,
+            **others,
+            keys=tuple(keys.values()),
+            tenants=tenants,
+            providers=providers,
+            models=models,
+            prices=prices,
         )
 
     def _section(self, name: str, model: type[_Settings]) -> _Settings:

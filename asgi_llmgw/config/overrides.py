@@ -14,6 +14,7 @@ from typing import Final
 from pydantic import BaseModel
 
 from asgi_llmgw.config.balancing import BreakerSettings, RetrySettings
+from asgi_llmgw.config.limits import LimitsSettings, PriceSettings, TenantSettings
 from asgi_llmgw.config.models import (
     KeySettings,
     MetricsSettings,
@@ -35,6 +36,7 @@ PLAIN: Final[Mapping[str, type[BaseModel]]] = {
     "routing": RoutingSettings,
     "retry": RetrySettings,
     "breaker": BreakerSettings,
+    "limits": LimitsSettings,
     "store": StoreSettings,
     "reasoning": ReasoningSettings,
     "metrics": MetricsSettings,
@@ -42,12 +44,14 @@ PLAIN: Final[Mapping[str, type[BaseModel]]] = {
 """The sections that are one table."""
 NAMED: Final[Mapping[str, type[BaseModel]]] = {
     "keys": KeySettings,
+    "tenants": TenantSettings,
     "providers": ProviderSettings,
     "models": ModelSettings,
+    "prices": PriceSettings,
 }
 """The sections that are tables by name (keys carry their name inside)."""
 _NESTED: Final[Mapping[str, type[BaseModel]]] = {"timeouts": TimeoutSettings, "profile": ProfileSettings}
-_NOT_SCALAR: Final = frozenset({"api_keys", "headers", "models", "targets", "name", *_NESTED})
+_NOT_SCALAR: Final = frozenset({"api_keys", "headers", "models", "targets", "name", "long_context", *_NESTED})
 
 Table = dict[str, object]
 
@@ -104,8 +108,8 @@ def _named(document: Table, section: str, name: str) -> Table | str:
     found = _same_name(tables, name)
     if len(found) > 1:
         return f"may mean {' or '.join(found)}: write this one into the configuration file"
-    if not found and section == "models":
-        return f"no model of this name is configured{did_you_mean(name.lower(), tables)}"
+    if not found and section in ("models", "prices"):
+        return f"no {section.removesuffix('s')} of this name is configured{did_you_mean(name.lower(), tables)}"
     return _table(tables, found[0] if found else name.lower())
 
 

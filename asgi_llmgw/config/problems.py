@@ -15,14 +15,6 @@ Path: TypeAlias = tuple[str | int, ...]
 """Where a value stands: `("models", "smart", "targets", 1)`."""
 
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+\Z")
-_NOT_YET: Final[dict[str, str]] = {
-    **dict.fromkeys(
-        ("rpm", "tpm", "concurrency", "budget_usd", "budget_period"),
-        "limits are not available in this version: take it out",
-    ),
-    "limits": "limits are not available in this version: take it out",
-    "pricing": "prices are not available in this version: take it out",
-}
 
 
 class Problems:
@@ -67,7 +59,7 @@ class Problems:
 
 def unknown_key(name: str, known: Iterable[str]) -> str:
     """What to say about a key that does not exist."""
-    return _NOT_YET.get(name) or f"there is no such key{did_you_mean(name, known)}"
+    return f"there is no such key{did_you_mean(name, known)}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -82,7 +74,7 @@ def spell(path: Sequence[str | int]) -> str:
     for number, part in enumerate(path):
         if isinstance(part, int):
             text += f"[{part}]"
-        elif number == 1 and path[0] == "models":
+        elif number == 1 and path[0] in ("models", "prices"):
             text += f'."{part}"'
         else:
             name = part if _BARE.match(part) else f'"{part}"'

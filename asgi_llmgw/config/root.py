@@ -11,6 +11,7 @@ from asgi_llmgw.components.auth import Key
 from asgi_llmgw.config.balancing import BreakerSettings, RetrySettings
 from asgi_llmgw.config.check import find_problems
 from asgi_llmgw.config.fields import SETTINGS
+from asgi_llmgw.config.limits import LimitsSettings, PriceSettings, TenantSettings
 from asgi_llmgw.config.models import (
     KeySettings,
     MetricsSettings,
@@ -21,8 +22,11 @@ from asgi_llmgw.config.models import (
     ServerSettings,
 )
 from asgi_llmgw.config.problems import Problems
+from asgi_llmgw.config.quotas import build_limits, build_prices, find_quota_problems
 from asgi_llmgw.config.resolve import build_provider, build_routes
 from asgi_llmgw.config.store import StoreSettings
+from asgi_llmgw.limiting.table import LimitTable
+from asgi_llmgw.pricing import PriceTable
 from asgi_llmgw.providers.base import Provider
 from asgi_llmgw.providers.catalog import DEMO
 from asgi_llmgw.routing.routes import RouteTable
@@ -41,12 +45,15 @@ class Config(BaseModel):
     routing: RoutingSettings = RoutingSettings()
     retry: RetrySettings = RetrySettings()
     breaker: BreakerSettings = BreakerSettings()
+    limits: LimitsSettings = LimitsSettings()
     store: StoreSettings = StoreSettings()
     reasoning: ReasoningSettings = ReasoningSettings()
     metrics: MetricsSettings = MetricsSettings()
     keys: tuple[KeySettings, ...] = ()
+    tenants: dict[str, TenantSettings] = Field(default_factory=dict)
     providers: dict[str, ProviderSettings] = Field(default_factory=lambda: {DEMO: ProviderSettings()})
     models: dict[str, ModelSettings] = Field(default_factory=dict)
+    prices: dict[str, PriceSettings] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -58,6 +65,15 @@ class Config(BaseModel):
             keys=dict(enumerate(self.keys)),
             providers=self.providers,
             models=self.models,
+        )
+        find_quota_problems(
+            problems,
+            limits=self.limits,
+            keys=dict(enumerate(self.keys)),
+            tenants=self.tenants,
+            providers=self.providers,
+            models=self.models,
+            prices=self.prices,
         )
         problems.raise_if_any()
         return self
@@ -72,7 +88,18 @@ class Config(BaseModel):
 
     def client_keys(self) -> tuple[Key, ...]:
         """Who may come in: digests, never secrets. None at all means that everybody on this machine may."""
-        return tuple(Key(key.name, key.digest, models=key.models, expires=_midnight(key.expires)) for key in self.keys)
+        return tuple(
+            Key(key.name, key.digest, models=key.models, expires=_midnight(key.expires), tenant=key.tenant)
+            for key in self.keys
+        )
+
+    def limit_table(self) -> LimitTable:
+        """Which limits there are; an empty table where none is configured."""
+        return build_limits(self.keys, self.tenants, self.models)
+
+    def price_table(self) -> PriceTable:
+        """What the models cost."""
+        return build_prices(self.prices, self.providers)
 
     def warnings(self) -> tuple[str, ...]:
         """What works, but should be known."""

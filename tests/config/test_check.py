@@ -39,10 +39,22 @@ def local(**settings: object) -> dict[str, object]:
         pytest.param({"providers": ["openai"]}, "providers: must be tables by name", id="providers_that_are_a_list"),
         pytest.param({"providers": {"openai": 3}}, "providers.openai: must be a table", id="provider_that_is_a_number"),
         pytest.param(
-            {"keys": [{"name": "a", "hash": HASH, "rpm": 3}]},
-            "keys[0].rpm: limits are not available in this version",
-            id="limits_are_not_ignored",
+            {"keys": [{"name": "a", "hash": HASH, "rpm": 0}]}, "keys[0].rpm: input should be greater", id="limit_of_0"
         ),
+        pytest.param(
+            {"keys": [{"name": "a", "hash": HASH, "budget_period": "day"}]},
+            "keys[0]: has a budget_period and no budget_usd",
+            id="period_without_budget",
+        ),
+        pytest.param(
+            {"keys": [{"name": "a", "hash": HASH, "tenant": "acm"}], "tenants": {"acme": {}}},
+            'keys[0].tenant: there is no tenant "acm", did you mean "acme"?',
+            id="unknown_tenant",
+        ),
+        pytest.param(
+            {"prices": {"gpt-4o": {"input": -1, "output": 1}}}, 'prices."gpt-4o".input: input should', id="price"
+        ),
+        pytest.param({"prices": {"gpt-4o": {"input": 1}}}, 'prices."gpt-4o".output: is missing', id="half_a_price"),
         pytest.param({"keys": [{"name": "a"}]}, "keys[0]: needs exactly one of key", id="key_without_secret"),
         pytest.param(
             {"keys": [{"name": "a", "key": "s", "hash": HASH}]}, "keys[0]: needs exactly one of key", id="key_with_two"
