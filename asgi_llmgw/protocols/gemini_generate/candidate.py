@@ -102,20 +102,12 @@ class Candidate:
         if "groundingMetadata" in candidate or "citationMetadata" in candidate:
             self._grounding.feed(candidate)
 
-    def goes_on(self, text: str, *, thinking: bool) -> bool:
-        """Whether this is more of the text that is open, and nothing waits to be told with it."""
-        return (
-            self._open is not None
-            and self._thinking == thinking
-            and self._call is None
-            and not self._logprobs
-            and text != ""
-        )
-
-    def more(self, text: str) -> TextDelta | ReasoningDelta:
-        """More of the text that is open."""
-        index = self._open or 0
-        if self._thinking:
+    def more(self, text: str, *, thinking: bool) -> TextDelta | ReasoningDelta | None:
+        """More of the text that is open; None if this is not that, or something waits to be told with it."""
+        index = self._open
+        if index is None or self._thinking != thinking or self._call is not None or self._logprobs or not text:
+            return None
+        if thinking:
             return ReasoningDelta(index, text)
         self._text.append(text)
         return TextDelta(index, text)

@@ -26,10 +26,10 @@ class _Candidate(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 class TextChunk(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename="camel"):
-    """A chunk with a piece of text. `usage_metadata` is unread, because it is often the one of the chunk before."""
+    """A chunk with a piece of text."""
 
     candidates: tuple[_Candidate]
-    usage_metadata: msgspec.Raw = msgspec.Raw()
+    usage_metadata: dict[str, int | str | list[dict[str, int | str]]] = {}
     model_version: str = ""
     create_time: str = ""
     response_id: str = ""

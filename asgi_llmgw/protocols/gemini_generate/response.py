@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import cast
 
 import msgspec
 
@@ -73,7 +74,7 @@ def _events(chunks: list[JSONValue]) -> Iterator[StreamEvent]:
 class ResponseReader:
     """Reads response objects into events; what is wrong with them is raised."""
 
-    __slots__ = ("_block", "_candidates", "_counted", "_indices", "_started", "_usage")
+    __slots__ = ("_block", "_candidates", "_indices", "_started", "_usage")
 
     def __init__(self) -> None:
         self._candidates: dict[int, Candidate] = {}
@@ -81,7 +82,6 @@ class ResponseReader:
         self._block: FinishReason | None = None
         self._started: ResponseStart | None = None
         self._usage: Usage | None = None
-        self._counted = msgspec.Raw()
 
     @property
     def answered(self) -> bool:
@@ -102,7 +102,6 @@ class ResponseReader:
             UpstreamError: it is an error.
             InvalidUpstreamResponse: it is nothing we know.
         """
-        self._counted = msgspec.Raw()
         if not isinstance(chunk, dict):
             raise InvalidUpstreamResponse("the upstream sent something that is not an object")
         if isinstance(error := chunk.get("error"), dict):
@@ -131,18 +130,14 @@ class ResponseReader:
             return None
         said = chunk.candidates[0]
         candidate = self._candidates.get(said.index)
+        if candidate is None:
+            return None
         part = said.content.parts[0]
-        if candidate is None or not candidate.goes_on(part.text, thinking=part.thought):
+        delta = candidate.more(part.text, thinking=part.thought)
+        if delta is None:
             return None
-        metadata = chunk.usage_metadata
-        if not metadata or metadata == self._counted:
-            return (candidate.more(part.text),)
-        try:
-            usage = self._count(as_object(loads(bytes(metadata))))
-        except JSONError:
-            return None
-        self._counted = metadata
-        return (candidate.more(part.text),) if usage is None else (candidate.more(part.text), usage)
+        usage = self._count(cast(JSONObject, chunk.usage_metadata)) if chunk.usage_metadata else None
+        return (delta,) if usage is None else (delta, usage)
 
     def _count(self, metadata: JSONObject) -> UsageUpdate | None:
         """The tokens so far, None where nothing new is told of them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, assert_never
 
@@ -102,27 +101,31 @@ def encode_usage(usage: Usage, lost: Diagnostics) -> JSONObject | None:
     tools, thoughts = usage.tool_input_tokens, usage.reasoning_tokens
     prompt = None if usage.input_tokens is None else max(usage.input_tokens - (tools or 0), 0)
     answer = None if usage.output_tokens is None else max(usage.output_tokens - (thoughts or 0), 0)
-    counts: dict[str, int | None] = {
-        "promptTokenCount": prompt,
-        "cachedContentTokenCount": usage.cache_read_tokens,
-        "candidatesTokenCount": answer,
-        "thoughtsTokenCount": thoughts,
-        "toolUsePromptTokenCount": tools,
-        "totalTokenCount": usage.total_tokens,
-    }
-    metadata: JSONObject = {name: count for name, count in counts.items() if count is not None}
-    heard, seen = usage.audio_input_tokens, usage.image_input_tokens
-    _add_details(metadata, "promptTokensDetails", (("AUDIO", heard), ("IMAGE", seen)))
-    _add_details(metadata, "candidatesTokensDetails", (("AUDIO", usage.audio_output_tokens),))
+    total = usage.total_tokens
+    metadata: JSONObject = {}
+    # written out, because it is told again in every chunk of some streams
+    if prompt is not None:
+        metadata["promptTokenCount"] = prompt
+    if usage.cache_read_tokens is not None:
+        metadata["cachedContentTokenCount"] = usage.cache_read_tokens
+    if answer is not None:
+        metadata["candidatesTokenCount"] = answer
+    if thoughts is not None:
+        metadata["thoughtsTokenCount"] = thoughts
+    if tools is not None:
+        metadata["toolUsePromptTokenCount"] = tools
+    if total is not None:
+        metadata["totalTokenCount"] = total
+    heard, seen, spoken = usage.audio_input_tokens, usage.image_input_tokens, usage.audio_output_tokens
+    if heard is not None or seen is not None:
+        metadata["promptTokensDetails"] = _details(("AUDIO", heard), ("IMAGE", seen))
+    if spoken is not None:
+        metadata["candidatesTokensDetails"] = _details(("AUDIO", spoken))
     return metadata
 
 
-def _add_details(metadata: JSONObject, name: str, counts: Sequence[tuple[str, int | None]]) -> None:
-    details: list[JSONValue] = [
-        {"modality": modality, "tokenCount": count} for modality, count in counts if count is not None
-    ]
-    if details:
-        metadata[name] = details
+def _details(*counts: tuple[str, int | None]) -> list[JSONValue]:
+    return [{"modality": modality, "tokenCount": count} for modality, count in counts if count is not None]
 
 
 def _candidate(choice: Choice, context: StreamContext, lost: Diagnostics) -> JSONObject:

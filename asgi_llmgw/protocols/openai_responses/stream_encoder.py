@@ -122,7 +122,7 @@ class ResponseTeller:
             case ChoiceEnd():
                 return self._end_choice(event.finish)
             case UsageUpdate():
-                self._usage = event.usage
+                self.count(event.usage)
                 return ()
             case ResponseStart():
                 return self._start(event)
@@ -132,6 +132,10 @@ class ResponseTeller:
                 return self.fail(event.error)
             case _:
                 assert_never(event)
+
+    def count(self, usage: Usage) -> None:
+        """The tokens so far."""
+        self._usage = usage
 
     def _start(self, start: ResponseStart) -> Iterator[Event]:
         self.response = response_object(start, self._context)
@@ -370,6 +374,9 @@ class ResponsesStreamEncoder:
                 text = event.text if event.index == flow.index else ""
             elif isinstance(event, ToolInputDelta):
                 text = event.fragment if event.index == flow.index else ""
+            elif isinstance(event, UsageUpdate):
+                self._teller.count(event.usage)
+                return ()
             if text:
                 return (self._delta(flow, text),)
         frames = self._frames(self._teller.feed(event))
