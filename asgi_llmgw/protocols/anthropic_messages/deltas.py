@@ -5,27 +5,37 @@ A frame that is anything else is read in the general way, which knows what to ma
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 import msgspec
 
-
-class PlainText(msgspec.Struct, tag_field="type", tag="text_delta", forbid_unknown_fields=True, gc=False):
-    """More of a text."""
-
-    text: str
+from asgi_llmgw.ir import ReasoningDelta, TextDelta, ToolInputDelta
 
 
-class PlainThought(msgspec.Struct, tag_field="type", tag="thinking_delta", forbid_unknown_fields=True, gc=False):
-    """More of a thought."""
+class _Delta(msgspec.Struct, tag_field="type", forbid_unknown_fields=True, gc=False):
+    """More words of a block of this kind, and what they are to us."""
 
-    thinking: str
+    kind: ClassVar[str]
+    make: ClassVar[type[TextDelta | ReasoningDelta | ToolInputDelta]]
+    words: str
 
 
-class PlainInput(msgspec.Struct, tag_field="type", tag="input_json_delta", forbid_unknown_fields=True, gc=False):
-    """More of what a tool is called with."""
+class _Text(_Delta, tag="text_delta"):
+    words: str = msgspec.field(name="text")
+    kind = "text"
+    make = TextDelta
 
-    partial_json: str
+
+class _Thinking(_Delta, tag="thinking_delta"):
+    words: str = msgspec.field(name="thinking")
+    kind = "thinking"
+    make = ReasoningDelta
+
+
+class _Input(_Delta, tag="input_json_delta"):
+    words: str = msgspec.field(name="partial_json")
+    kind = "tool_use"
+    make = ToolInputDelta
 
 
 class PlainDelta(msgspec.Struct, forbid_unknown_fields=True):
@@ -33,7 +43,7 @@ class PlainDelta(msgspec.Struct, forbid_unknown_fields=True):
 
     type: Literal["content_block_delta"]
     index: int
-    delta: PlainText | PlainThought | PlainInput
+    delta: _Text | _Thinking | _Input
 
 
 _decode: Final = msgspec.json.Decoder(PlainDelta).decode

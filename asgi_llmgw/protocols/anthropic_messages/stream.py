@@ -33,7 +33,7 @@ from asgi_llmgw.ir import (
 from asgi_llmgw.json import JSONError, JSONObject, as_int, as_list, as_object, as_str, loads, loads_object
 from asgi_llmgw.sse import ServerSentEvent
 
-from .deltas import PlainInput, PlainText, plain_delta
+from .deltas import plain_delta
 from .errors import error_from
 from .response import (
     citation_part,
@@ -91,17 +91,10 @@ class MessagesDecoder:
         if plain is None or block is None or block.index is None:
             return None
         delta = plain.delta
-        if isinstance(delta, PlainText):
-            if delta.text and block.kind == "text":
-                block.length += len(delta.text)
-                return TextDelta(block.index, delta.text)
-        elif isinstance(delta, PlainInput):
-            if delta.partial_json and block.kind == "tool_use":
-                block.length += len(delta.partial_json)
-                return ToolInputDelta(block.index, delta.partial_json)
-        elif delta.thinking and block.kind == "thinking":
-            return ReasoningDelta(block.index, delta.thinking)
-        return None
+        if not delta.words or block.kind != delta.kind:
+            return None
+        block.length += len(delta.words)
+        return delta.make(block.index, delta.words)
 
     def _read(self, frame: ServerSentEvent) -> Iterator[StreamEvent]:
         if self._ended or frame.event == "ping" or frame.data.strip() in (b"", b"[DONE]"):
