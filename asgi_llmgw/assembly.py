@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from asgi_llmgw._types import ASGIApp
 from asgi_llmgw.components.auth import AuthMiddleware, Verify
+from asgi_llmgw.components.costs import CostsMiddleware
 from asgi_llmgw.components.count_tokens import CountTokensApp
 from asgi_llmgw.components.dispatch import DispatchApp
 from asgi_llmgw.components.drain import Drain, DrainMiddleware
@@ -19,6 +20,7 @@ from asgi_llmgw.components.forward import ForwardApp
 from asgi_llmgw.components.health import HealthApp, Readiness, ReadyApp
 from asgi_llmgw.components.heartbeat import HeartbeatMiddleware
 from asgi_llmgw.components.json_array import JSONArrayMiddleware
+from asgi_llmgw.components.limits import LimitsMiddleware
 from asgi_llmgw.components.metrics import MetricsApp, store_gauge
 from asgi_llmgw.components.models import ModelsApp
 from asgi_llmgw.components.operations import OperationsApp
@@ -99,11 +101,13 @@ def assemble(config: Config, shared: Shared, given: Given) -> Stack:
     owners = ResponseOwners(_side_table(stores, shared, "response owners", entries=_RESPONSES))
     forward = _forward(config, providers, transports, retries)
     compact = ResponseOwnersMiddleware(forward, owners=owners, max_body=max_body)
+    chat = _chat(config, providers, transports, retries, _turns(config, stores, shared), owners)
+    limits, costs = _limits(config, stores), _costs(config)
     apps: dict[Operation, ASGIApp] = {
-        "chat": _chat(config, providers, table, transports, retries, _turns(config, stores, shared), owners),
-        "compact": _router(config, compact, table, retries.balancer),
-        "stored_response": StoredResponsesMiddleware(forward, owners=owners, providers=providers),
-        "count_tokens": _router(config, counting, table),
+        "chat": costs(_router(config, limits(chat), table, retries.balancer)),
+        "compact": costs(_router(config, limits(compact), table, retries.balancer)),
+        "stored_response": limits(StoredResponsesMiddleware(forward, owners=owners, providers=providers)),
+        "count_tokens": _router(config, limits(counting), table),
         "models": models,
         "model": models,
         "health": HealthApp(),
@@ -138,7 +142,6 @@ def _auth(config: Config, app: ASGIApp, given: Given) -> ASGIApp:
 def _chat(
     config: Config,
     providers: Mapping[str, Provider],
-    table: RouteTable,
     transports: Mapping[str, Upstream],
     retries: Retries,
     table_of_turns: SideTable | None,
@@ -162,7 +165,30 @@ def _chat(
     app: ASGIApp = ResponseOwnersMiddleware(dispatch, owners=owners, max_body=max_body)
     if config.server.heartbeat_seconds:
         app = HeartbeatMiddleware(app, seconds=config.server.heartbeat_seconds)
-    return _router(config, app, table, retries.balancer)
+    return app
+
+
+def _limits(config: Config, stores: Stores) -> Callable[[ASGIApp], ASGIApp]:
+    """Puts the limits around an app; where none are configured there is nothing in its way."""
+    table, settings = config.limit_table(), config.limits
+    if not table:
+        return lambda app: app
+    prices = config.price_table()
+    return lambda app: LimitsMiddleware(
+        app,
+        store=stores.limits,
+        limits=table,
+        prices=prices,
+        lease_seconds=settings.lease_seconds,
+        default_output_tokens=settings.default_output_tokens,
+        unpriced=settings.unpriced,
+        max_body=config.server.max_body_bytes,
+    )
+
+
+def _costs(config: Config) -> Callable[[ASGIApp], ASGIApp]:
+    prices = config.price_table()
+    return lambda app: CostsMiddleware(app, prices=prices)
 
 
 def _router(config: Config, app: ASGIApp, table: RouteTable, balancer: Balancer | None = None) -> ASGIApp:

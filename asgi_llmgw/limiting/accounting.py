@@ -56,7 +56,7 @@ def used_by(exchange: Exchange, estimate: Estimate, answered: Answered) -> list[
 
     Failed attempts count as far as the vendor told. The last one counts as it was reported if its answer is whole; if
     it was cut, or the client has left, as the input and what was streamed of the output, but at least as reported. An
-    attempt that failed before its answer began and reported nothing was refused, and nothing was used.
+    attempt that failed before its first content and reported nothing was refused, and nothing was used.
     """
     used = _earlier(exchange)
     usage = _last(exchange, estimate, answered)
@@ -91,7 +91,7 @@ def _earlier(exchange: Exchange) -> list[Used]:
 
 def _last(exchange: Exchange, estimate: Estimate, answered: Answered) -> Usage | None:
     usage = exchange.usage
-    if exchange.failure is not None and not answered.began:
+    if exchange.failure is not None and exchange.first_token is None and not exchange.text_length:
         return usage if usage is None else _mended(usage, Usage(input_tokens=0, output_tokens=0))
     if exchange.provider is None and not answered.began:
         return None
