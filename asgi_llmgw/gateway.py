@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,11 +15,14 @@ from asgi_llmgw._types import ASGIApp, Message, Receive, Scope, Send
 from asgi_llmgw.components.drain import Drain
 from asgi_llmgw.components.health import Readiness
 from asgi_llmgw.config import Config
+from asgi_llmgw.errors import ConfigError
 from asgi_llmgw.logs import describe
 from asgi_llmgw.shared import Shared
 
 SETTLE_SECONDS: Final = 10.0
 """How long requests that were cut off may take to settle, and connections to close."""
+
+NOT_TRIO: Final = "asgi_llmgw runs on asyncio: take a worker class of asyncio instead of trio"
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -87,6 +91,8 @@ class Gateway:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
             return
+        if not _on_asyncio():
+            raise ConfigError(NOT_TRIO)
         self._in_flight += 1
         try:
             await self._app(scope, receive, send)
@@ -204,6 +210,10 @@ class Gateway:
         self._deadline = None
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not _on_asyncio():
+            await receive()
+            await send({"type": "lifespan.startup.failed", "message": NOT_TRIO})
+            return
         if self._fallback is not None:
             await self._fallback(scope, receive, self._closing_before(send))
             return
@@ -224,6 +234,14 @@ class Gateway:
             await send(message)
 
         return sending
+
+
+def _on_asyncio() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 async def _close(shared: Shared, others: list[Stack]) -> None:

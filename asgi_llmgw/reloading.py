@@ -50,14 +50,17 @@ class Reloader:
         self._load = load
         self._path = path
         self._sleep = sleep
-        self._loaded = None if path is None else fingerprint(path)
+        self._loaded: Fingerprint | None = None
         self._lock: anyio.Lock | None = None
 
     async def watch(self) -> None:
-        """Look at the file again and again; ends only when it is cancelled."""
+        """Look at the file again and again; ends only when it is cancelled.
+
+        The first look loads it too: it may have changed since the gateway was made of it.
+        """
         if self._path is None:
             return
-        before = self._loaded
+        before = None
         while True:
             await self._sleep(EVERY)
             now = await anyio.to_thread.run_sync(fingerprint, self._path)
@@ -66,13 +69,16 @@ class Reloader:
             before = now
 
     async def reload(self) -> bool:
-        """Load the configuration and serve it; False where it cannot be used and nothing has changed."""
+        """Load the configuration and serve it; False where it cannot be used, and the one before stays."""
         self._lock = self._lock or anyio.Lock()
         async with self._lock:
             if self._path is not None:
                 self._loaded = await anyio.to_thread.run_sync(fingerprint, self._path)
             try:
                 config = await anyio.to_thread.run_sync(self._load)
+                if config == self._gateway.config:
+                    _logger.debug("the configuration is what it was")
+                    return True
                 told = _needs_a_restart(self._gateway.config, config)
                 await self._gateway.reload(config)
             except ConfigError as error:
