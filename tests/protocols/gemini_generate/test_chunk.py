@@ -107,7 +107,8 @@ def test_recorded_streams_are_told_alike_on_both_ways(recording: Recording) -> N
     [
         pytest.param(dumps(chunk(text("Hi"))), True, id="text"),
         pytest.param(dumps(chunk(thought("Hi"), index=None)), True, id="thought"),
-        pytest.param(dumps(chunk(text("Hi")) | {"usageMetadata": {"new": [1]}}), True, id="tokens"),
+        pytest.param(dumps(chunk(text("Hi")) | {"usageMetadata": {"new": [{"a": 1}]}}), True, id="tokens"),
+        pytest.param(dumps(chunk(text("Hi")) | {"usageMetadata": {"new": [1]}}), False, id="odd_tokens"),
         pytest.param(dumps(chunk(text("Hi"), finish="STOP")), False, id="a_reason"),
         pytest.param(dumps(chunk(text("Hi"), text("Ho"))), False, id="two_parts"),
         pytest.param(dumps(chunk(text("Hi", "c2ln"))), False, id="a_signature"),
