@@ -16,6 +16,7 @@ from asgi_llmgw.ir import (
     ChatRequest,
     ChatResponse,
     ChoiceEnd,
+    Delta,
     Diagnostic,
     FinishReason,
     PartStart,
@@ -313,7 +314,7 @@ class StreamTranslator(_Stream):
         recorder: takes note of that state, for clients that will not carry it.
     """
 
-    __slots__ = ("_alters", "_begun", "_carrier", "_encoder", "_keep_alive", "_names", "_newline", "_recorder")
+    __slots__ = ("_begun", "_carrier", "_encoder", "_keep_alive", "_names", "_newline", "_plain", "_recorder")
 
     def __init__(
         self,
@@ -333,7 +334,11 @@ class StreamTranslator(_Stream):
         self._carrier: Carrier | None = None
         if carriers_key is not None and source != target:
             self._carrier = carrier(source, target, carriers_key)
-        self._alters = not (recorder is None and tool_names is None and self._carrier is None)
+        # nearly all events are these, and nobody but the carrier alters them
+        plain: list[type[Delta]] = [TextDelta]
+        plain += [ReasoningDelta] if recorder is None else []
+        plain += [ToolInputDelta] if tool_names is None else []
+        self._plain = tuple(plain)
         self._begun = False
         self._keep_alive = _KEEP_ALIVE.get(target)
         client = codec(target)
@@ -360,20 +365,18 @@ class StreamTranslator(_Stream):
 
     def _encode(self, events: list[StreamEvent | _Ping]) -> bytes:
         newline, encode, carrier = self._newline, self._encoder.feed, self._carrier
+        plain = self._plain
         out: list[ServerSentEvent | Comment] = []
         for event in events:
-            if isinstance(event, TextDelta):
-                # nearly all events are this, and nobody but the carrier alters it
-                out += encode(event if carrier is None else carrier.text(event))
+            if isinstance(event, plain):
+                out += encode(event if carrier is None else carrier.delta(event))
             elif isinstance(event, _Ping):
                 # before the first output the answer may still become an error with a status
                 if self._keep_alive is not None and (out or self._begun):
                     out.append(self._keep_alive)
-            elif self._alters:
+            else:
                 for told in self._told(event):
                     out += encode(told)
-            else:
-                out += encode(event)
         self._begun = self._begun or bool(out)
         if len(out) == 1:
             return out[0].encode(newline)

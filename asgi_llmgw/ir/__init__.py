@@ -5,6 +5,7 @@ from __future__ import annotations
 from asgi_llmgw.ir.diagnostic import Diagnostic, DiagnosticCode, Severity
 from asgi_llmgw.ir.events import (
     ChoiceEnd,
+    Delta,
     PartEnd,
     PartStart,
     ReasoningDelta,
@@ -66,6 +67,7 @@ __all__ = (
     "ChoiceEnd",
     "CitationPart",
     "CustomTool",
+    "Delta",
     "Diagnostic",
     "DiagnosticCode",
     "Effort",

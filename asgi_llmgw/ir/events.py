@@ -60,6 +60,10 @@ class ToolInputDelta(msgspec.Struct, frozen=True):
     fragment: str
 
 
+Delta: TypeAlias = TextDelta | ReasoningDelta | ToolInputDelta
+"""What nearly all events of a stream are."""
+
+
 class PartEnd(msgspec.Struct, frozen=True):
     """A part closes; `opaque` is the signature or encrypted state that came late for it, if any."""
 

@@ -12,6 +12,7 @@ from asgi_llmgw.ir import (
     ChatResponse,
     ChoiceEnd,
     CitationPart,
+    Delta,
     MediaPart,
     Opaque,
     OutputPart,
@@ -38,8 +39,8 @@ class Carrier(Protocol):
 
     def event(self, event: StreamEvent, /) -> Iterable[StreamEvent]: ...
 
-    def text(self, event: TextDelta, /) -> TextDelta:
-        """The same for the commonest of events, which stays one."""
+    def delta(self, event: Delta, /) -> Delta:
+        """The same for the commonest of events, which stay one."""
         ...
 
 
@@ -120,7 +121,7 @@ class FieldCarrier(_Sealer):
         """One event of the stream."""
         match event:
             case TextDelta():
-                return (self.text(event),)
+                return (self.delta(event),)
             case PartStart():
                 return (self._start(event),)
             case PartEnd():
@@ -128,11 +129,12 @@ class FieldCarrier(_Sealer):
             case _:
                 return (event,)
 
-    def text(self, event: TextDelta, /) -> TextDelta:
-        """A piece of a text, noted for its length."""
-        text = self._texts.get(event.index)
-        if text is not None:
-            text.length += len(event.text)
+    def delta(self, event: Delta, /) -> Delta:
+        """A piece of a part; of a text, the length is noted."""
+        if isinstance(event, TextDelta):
+            text = self._texts.get(event.index)
+            if text is not None:
+                text.length += len(event.text)
         return event
 
     def _start(self, event: PartStart) -> StreamEvent:
@@ -187,14 +189,8 @@ class ItemCarrier(_Sealer):
     def event(self, event: StreamEvent, /) -> Iterable[StreamEvent]:
         """One event of the stream."""
         match event:
-            case TextDelta():
-                return (self.text(event),)
-            case ReasoningDelta():
-                part = self._open[event.index]
-                part.length += len(event.text)
-                return (_moved(event, part.index),)
-            case ToolInputDelta():
-                return (_moved(event, self._open[event.index].index),)
+            case TextDelta() | ReasoningDelta() | ToolInputDelta():
+                return (self.delta(event),)
             case PartStart():
                 return self._start(event)
             case PartEnd():
@@ -204,10 +200,11 @@ class ItemCarrier(_Sealer):
             case _:
                 return (event,)
 
-    def text(self, event: TextDelta, /) -> TextDelta:
-        """A piece of a text, noted for its length and moved to where that is now."""
+    def delta(self, event: Delta, /) -> Delta:
+        """A piece of a part, moved to where that is now; the length of words is noted."""
         part = self._open[event.index]
-        part.length += len(event.text)
+        if not isinstance(event, ToolInputDelta):
+            part.length += len(event.text)
         return event if event.index == part.index else msgspec.structs.replace(event, index=part.index)
 
     def _start(self, event: PartStart) -> Iterator[StreamEvent]:
@@ -261,10 +258,6 @@ class ItemCarrier(_Sealer):
         if self._target == "openai_responses":
             return Opaque(self._target, "encrypted", sealed)
         return Opaque(self._target, "signature" if shown else "redacted", sealed)
-
-
-def _moved(event: ReasoningDelta | ToolInputDelta, index: int) -> StreamEvent:
-    return event if event.index == index else msgspec.structs.replace(event, index=index)
 
 
 def _place(opened: _Open) -> tuple[Place, str]:

@@ -9,14 +9,14 @@ from typing import ClassVar, Final, Literal
 
 import msgspec
 
-from asgi_llmgw.ir import ReasoningDelta, TextDelta, ToolInputDelta
+from asgi_llmgw.ir import Delta, ReasoningDelta, TextDelta, ToolInputDelta
 
 
 class _Delta(msgspec.Struct, tag_field="type", forbid_unknown_fields=True, gc=False):
     """More words of a block of this kind, and what they are to us."""
 
     kind: ClassVar[str]
-    make: ClassVar[type[TextDelta | ReasoningDelta | ToolInputDelta]]
+    make: ClassVar[type[Delta]]
     words: str
 
 

@@ -6,13 +6,11 @@ cannot tell anything else than the general way would: it is the same JSON but fo
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import Final
 
-from asgi_llmgw.ir import ReasoningDelta, TextDelta, ToolInputDelta
+from asgi_llmgw.ir import Delta, TextDelta
 from asgi_llmgw.json import JSONError, JSONObject, as_object, dumps, loads, loads_string
 from asgi_llmgw.sse import ServerSentEvent
-
-Delta: TypeAlias = TextDelta | ReasoningDelta | ToolInputDelta
 
 _LESSONS: Final = 4
 _OTHER: Final = "\0"

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asgi_llmgw.ir import ReasoningDelta, TextDelta, ToolInputDelta
+from asgi_llmgw.ir import Delta, ReasoningDelta, TextDelta, ToolInputDelta
 from asgi_llmgw.json import loads_object
-from asgi_llmgw.protocols.openai_chat.flow import Delta, Flow
+from asgi_llmgw.protocols.openai_chat.flow import Flow
 from asgi_llmgw.protocols.openai_chat.stream_decoder import ChatStreamDecoder
 from asgi_llmgw.sse import ServerSentEvent, SSEDecoder
 from tests.odd_frames import ODD, objects, strings, told
