@@ -44,11 +44,17 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a request may go: a provider's name and the model's name there."""
+    """Where a request may go: a provider's name and the model's name there.
+
+    Args:
+        weight: how much of the requests it takes, compared to others.
+        credential: the only one of the provider's keys that will do; None for any.
+    """
 
     provider: str
     model: str
     weight: int = 1
+    credential: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final, cast
 
 from asgi_llmgw._types import ASGIApp, Message, Receive, Scope, Send
@@ -75,7 +76,11 @@ class ResponseOwnersMiddleware:
                 f"The response '{_shown(previous)}' was translated from another protocol and never stored: send the "
                 "whole conversation as `input` instead."
             )
-        targets = tuple(target for target in exchange.targets if target.provider == owner.provider)
+        targets = tuple(
+            replace(target, credential=owner.credential)
+            for target in exchange.targets
+            if target.provider == owner.provider
+        )
         if not targets:
             raise _refused(
                 f"The response '{_shown(previous)}' is stored at a provider that does not serve the model "

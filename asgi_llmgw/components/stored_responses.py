@@ -65,4 +65,4 @@ class StoredResponsesMiddleware:
             return None, ""
         if owner.translated:
             return None, ": it was translated from another protocol and never stored"
-        return Target(owner.provider, owner.upstream_model), ""
+        return Target(owner.provider, owner.upstream_model, credential=owner.credential), ""

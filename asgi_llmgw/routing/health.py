@@ -18,12 +18,12 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from asgi_llmgw.errors import FailureClass, UpstreamError
 from asgi_llmgw.exchange import Target
 
-LaneState: TypeAlias = Literal["closed", "open", "half_open", "cooling", "benched"]
+LaneState: TypeAlias = Literal["closed", "open", "half_open", "cooling", "missing", "benched"]
 
 COOLDOWN: Final = 10.0
 """Seconds a lane rests after a 429 that does not say how long."""
 CREDENTIAL_BENCH: Final = 300.0
-"""Seconds a refused key rests."""
+"""Seconds a refused key rests, and a model that a key may not use."""
 PENALTY: Final = 5.0
 """Seconds of latency that a failure counts for."""
 DECAY: Final = 10.0
@@ -44,7 +44,8 @@ class BreakerPolicy:
         ratio: so does this share of failures among at least `minimum` requests within `window` seconds.
         open_seconds: for so long it lets nothing through; doubled each time the probe fails, up to `max_open_seconds`,
             and spread by `jitter`, so that many processes do not come back at once.
-        slow_seconds: a first token later than this is a failure too.
+        slow_seconds: a first token later than this is a failure too, and a probe that has said nothing for so long
+            keeps no other one from being made.
         panic_seconds: where nothing else is left, one request in so many seconds is let through nevertheless.
     """
 
@@ -67,7 +68,7 @@ class LaneKey(NamedTuple):
     model: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Lane:
     """One lane, as it is now. Times are the health's clock's."""
 
@@ -79,18 +80,22 @@ class Lane:
     recent: deque[_Cell] = field(default_factory=deque)
     open_until: float | None = None
     opened: int = 0
-    probing: bool = False
+    probe: Ticket | None = None
     last_probe: float = -math.inf
-    cooling_until: float = 0.0
+    cooling_until: float = -math.inf
+    missing_until: float = -math.inf
 
     def cost(self, now: float) -> float:
         """What choosing it would cost: its latency, once for each request on it and once for ours.
 
-        What was measured long ago counts for little, so that a lane with a bad past is tried again.
+        While nothing is on it, what was measured long ago counts for little, so that a lane with a bad past is tried
+        again. One that has never answered and is being asked is no better than one that fails.
         """
         if self.latency is None:
-            return 0.0
-        return self.latency * math.exp((self.measured - now) / DECAY) * (self.in_flight + 1)
+            return PENALTY * self.in_flight
+        if self.in_flight:
+            return self.latency * (self.in_flight + 1)
+        return self.latency * math.exp((self.measured - now) / DECAY)
 
 
 @dataclass(slots=True)
@@ -102,11 +107,17 @@ class _Cell:
     failed: int = 0
 
 
-class Ticket(NamedTuple):
-    """A request that is on a lane: it is handed back with what came of it. A probe decides about the breaker."""
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """A request that is on a lane since `began`: it is handed back with what came of it.
+
+    A probe decides about the breaker. `waited` is the time to the first token, once that has come.
+    """
 
     lane: Lane
+    began: float
     probe: bool
+    waited: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,23 +156,26 @@ class Health:
     def lane(self, target: Target, credential: int) -> Lane:
         """The lane of a target with one of its provider's keys."""
         key = LaneKey(target.provider, credential, target.model)
-        lane = self._lanes.get(key)
+        lane = self._lanes.pop(key, None)
         if lane is None:
             if len(self._lanes) >= MAX_LANES:
                 self._forget_one()
-            lane = self._lanes[key] = Lane(key)
+            lane = Lane(key)
+        self._lanes[key] = lane
         return lane
 
     def state(self, lane: Lane) -> LaneState:
         """`closed` is well; `half_open` may be tried by one request; the others rest."""
         now = self.clock()
-        if self._benched.get(lane.key[:2], 0.0) > now:
+        if self._benched.get(lane.key[:2], -math.inf) > now:
             return "benched"
+        if lane.missing_until > now:
+            return "missing"
         if lane.cooling_until > now:
             return "cooling"
         if lane.open_until is None:
             return "closed"
-        return "open" if lane.open_until > now or lane.probing else "half_open"
+        return "open" if lane.open_until > now or self._is_probed(lane) else "half_open"
 
     def usable(self, lane: Lane) -> bool:
         """Whether a request may go there now."""
@@ -169,9 +183,9 @@ class Health:
 
     def rests_for(self, lane: Lane) -> float:
         """Seconds until it may be used again, 0 if it may be used now."""
-        now = self.clock()
-        ends = max(self._benched.get(lane.key[:2], 0.0), lane.cooling_until, lane.open_until or 0.0)
-        if ends <= now and lane.probing:
+        now, opens = self.clock(), -math.inf if lane.open_until is None else lane.open_until
+        ends = max(self._benched.get(lane.key[:2], -math.inf), lane.missing_until, lane.cooling_until, opens)
+        if ends <= now and self._is_probed(lane):
             return self.policy.panic_seconds
         return max(0.0, ends - now)
 
@@ -182,32 +196,45 @@ class Health:
         """
         now = self.clock()
         resting = [lane for lane in lanes if self.state(lane) == "open"]
-        if any(lane.probing or lane.last_probe + self.policy.panic_seconds > now for lane in resting):
+        if any(self._is_probed(lane) or lane.last_probe + self.policy.panic_seconds > now for lane in resting):
             return None
         return min(resting, key=self.rests_for, default=None)
 
-    def begin(self, lane: Lane) -> Ticket:
-        """A request goes there; it ends with `succeed`, `fail` or `abandon`."""
-        lane.in_flight += 1
-        probe = lane.open_until is not None
-        if probe:
-            lane.probing = True
-            lane.last_probe = self.clock()
-        return Ticket(lane, probe)
+    def begin(self, lane: Lane, *, in_a_panic: bool = False) -> Ticket | None:
+        """A request goes there; it ends with `succeed`, `fail` or `abandon`. None where the lane rests by now.
 
-    def succeed(self, ticket: Ticket, first_token: float | None = None) -> None:
-        """It answered; `first_token` is in seconds, None where nothing was measured."""
+        Args:
+            in_a_panic: an open breaker does not matter, as long as nobody else tests it.
+        """
+        state = self.state(lane)
+        if state not in ("closed", "half_open") and not (in_a_panic and state == "open" and not self._is_probed(lane)):
+            return None
+        ticket = Ticket(lane, self.clock(), lane.open_until is not None)
+        lane.in_flight += 1
+        if ticket.probe:
+            lane.probe = ticket
+            lane.last_probe = ticket.began
+        return ticket
+
+    def answers(self, ticket: Ticket, waited: float) -> None:
+        """The first token has come after so many seconds; the rest may take minutes.
+
+        A breaker closes with it, but only a whole answer makes the failures before it forgotten.
+        """
+        lane, ticket.waited = ticket.lane, waited
+        self._measure(lane, waited)
+        if ticket.probe and waited <= self.policy.slow_seconds:
+            lane.open_until = lane.probe = None
+
+    def succeed(self, ticket: Ticket) -> None:
+        """It has answered to the end."""
         self._end(ticket)
         lane = ticket.lane
-        if first_token is not None:
-            self._measure(lane, first_token)
-            if first_token > self.policy.slow_seconds:
-                self._count_failure(ticket)
-                return
-        if lane.open_until is None or ticket.probe:
-            lane.failures_in_a_row = 0
-            lane.open_until = None
-            lane.opened = 0
+        if ticket.waited is not None and ticket.waited > self.policy.slow_seconds:
+            self._count_failure(ticket)
+        elif lane.open_until is None or ticket.probe:
+            lane.failures_in_a_row = lane.opened = 0
+            lane.open_until = lane.probe = None
             self._remember(lane, failed=False)
 
     def fail(self, ticket: Ticket, error: UpstreamError) -> None:
@@ -220,9 +247,10 @@ class Health:
         self._end(ticket)
         lane, now, said = ticket.lane, self.clock(), error.retry_after
         if failure in _KEYS_OWN:
-            self._benched[lane.key[:2]] = now + max(CREDENTIAL_BENCH, said or 0.0)
+            until = now + max(CREDENTIAL_BENCH, said or 0.0)
+            self._benched[lane.key[:2]] = max(until, self._benched.get(lane.key[:2], until))
         elif failure == "model_access":
-            lane.cooling_until = max(lane.cooling_until, now + CREDENTIAL_BENCH)
+            lane.missing_until = now + CREDENTIAL_BENCH
         elif failure == "rate_limit":
             lane.cooling_until = max(lane.cooling_until, now + (COOLDOWN if said is None else said))
             self._measure(lane, PENALTY)
@@ -236,7 +264,7 @@ class Health:
         self._end(ticket)
 
     def views(self) -> Iterator[LaneView]:
-        """Every lane that was ever used, in the order of their first use."""
+        """Every lane that is remembered, those used last at the end."""
         for lane in self._lanes.values():
             state = self.state(lane)
             rests = None if state in ("closed", "half_open") else self.rests_for(lane)
@@ -244,8 +272,12 @@ class Health:
 
     def _end(self, ticket: Ticket) -> None:
         ticket.lane.in_flight -= 1
-        if ticket.probe:
-            ticket.lane.probing = False
+        if ticket.lane.probe is ticket:
+            ticket.lane.probe = None
+
+    def _is_probed(self, lane: Lane) -> bool:
+        """Whether somebody tests it; after a while without a word the next one may."""
+        return lane.probe is not None and lane.probe.began + self.policy.slow_seconds > self.clock()
 
     def _measure(self, lane: Lane, seconds: float) -> None:
         """A peak counts at once and is forgotten slowly, as in Finagle's and linkerd's peak-EWMA."""
@@ -290,7 +322,7 @@ class Health:
         lane.recent.clear()
 
     def _forget_one(self) -> None:
-        """Clients name the models of a glob, so there could be any number of lanes."""
+        """Clients name the models of a glob, so there could be any number of lanes: one not used for long goes."""
         idle = next((key for key, lane in self._lanes.items() if lane.in_flight == 0), None)
         if idle is not None:
             del self._lanes[idle]

@@ -69,25 +69,35 @@ class Balancer:
             self._two_choices(well)
         return (*well, *resting)
 
-    def lanes(self, target: Target, *, session: str | None = None) -> list[Lane]:
-        """The lanes of a target, one for each key, the one to take first in front, whether they rest or not."""
-        keys = self._credentials.get(target.provider, _ONE_KEY)
-        lane = self.health.lane
-        if keys.count == 1:
-            return [lane(target, 0)]
-        found = [lane(target, number) for number in range(keys.count)]
-        if session is not None:
-            found.sort(key=lambda lane: _pull(session, f"{target.provider}#{lane.key.credential}", 1))
-            return found
-        turn = self._turns[target.provider] = (self._turns.get(target.provider, -1) + 1) % keys.count
-        found = found[turn:] + found[:turn]
-        if keys.rotation == "least_busy":
-            found.sort(key=lambda lane: lane.in_flight)
+    def lanes(self, targets: Iterable[Target], *, session: str | None = None) -> dict[Target, list[Lane]]:
+        """The lanes of each target, one for each key, the one to take first in front, whether they rest or not.
+
+        They are asked for once for each request: all its targets at one provider begin with the same key.
+        """
+        turns: dict[str, int] = {}
+        found: dict[Target, list[Lane]] = {}
+        for target in targets:
+            lanes = found[target] = list(self._all_lanes(target))
+            if len(lanes) == 1:
+                continue
+            name = target.provider
+            if session is not None:
+                lanes.sort(key=lambda lane: _pull(session, f"{lane.key.provider}#{lane.key.credential}", 1))
+                continue
+            turn = turns.get(name)
+            if turn is None:
+                turn = turns[name] = self._turns[name] = (self._turns.get(name, -1) + 1) % len(lanes)
+            lanes[:] = lanes[turn:] + lanes[:turn]
+            if self._credentials[name].rotation == "least_busy":
+                lanes.sort(key=lambda lane: lane.in_flight)
         return found
 
     def _all_lanes(self, target: Target) -> Iterable[Lane]:
         count = self._credentials.get(target.provider, _ONE_KEY).count
-        return (self.health.lane(target, number) for number in range(count))
+        numbers: Iterable[int] = range(count)
+        if target.credential is not None and target.credential < count:
+            numbers = (target.credential,)
+        return (self.health.lane(target, number) for number in numbers)
 
     def _is_well(self, target: Target) -> bool:
         return any(self.health.usable(lane) for lane in self._all_lanes(target))

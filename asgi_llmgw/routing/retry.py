@@ -13,7 +13,7 @@ from typing import Final
 
 from asgi_llmgw.errors import FailureClass, GatewayError, UpstreamError
 from asgi_llmgw.exchange import Target
-from asgi_llmgw.routing.health import Health, Lane
+from asgi_llmgw.routing.health import Health, Lane, LaneState
 from asgi_llmgw.routing.policy import Balancer
 
 _OTHER_KEY: Final[frozenset[FailureClass]] = frozenset({"credential", "quota", "rate_limit"})
@@ -36,7 +36,7 @@ class RetryPolicy:
         max_backoff: but never longer than this.
         max_retry_after: a vendor's `Retry-After` is waited for up to so many seconds; with a longer one the vendor is
             left alone.
-        deadline: seconds after the request came in; no attempt is waited for that would begin later.
+        deadline: seconds after the request came in; no further attempt begins later, and none is waited for in vain.
         budget: retries as a share of requests, for each provider.
         budget_cap: retries that may be saved up in quiet times.
         min_concurrent: so many retries may be under way to a provider whatever its budget says.
@@ -66,11 +66,16 @@ class RetryBudget:
         """A request went there for the first time."""
         self._tokens = min(self._policy.budget_cap, self._tokens + self._policy.budget)
 
-    def spend(self) -> bool:
-        """Whether a retry may go there; `done` has to follow if so."""
+    def spend(self, *, saved: bool = False) -> bool:
+        """Whether a retry may go there; `done` has to follow if so.
+
+        Args:
+            saved: only from what was saved. Retries that do not wait are over in no time, so that the number of those
+                under way is no bound for them.
+        """
         if self._tokens >= 1.0:
             self._tokens -= 1.0
-        elif self._concurrent >= self._policy.min_concurrent:
+        elif saved or self._concurrent >= self._policy.min_concurrent:
             return False
         self._concurrent += 1
         return True
@@ -84,13 +89,14 @@ class RetryBudget:
 class Attempt:
     """What to do next: wait so many seconds, then ask this target with this key.
 
-    `retry` is true where the budget was charged.
+    `retry` is true where the budget was charged, `in_a_panic` where the lane's breaker is open.
     """
 
     target: Target
     lane: Lane
     wait: float = 0.0
     retry: bool = False
+    in_a_panic: bool = False
 
 
 class Retries:
@@ -144,18 +150,16 @@ class Attempts:
     ) -> None:
         self._retries = retries
         self._health: Health = retries.balancer.health
-        self._lanes = {
-            target: retries.balancer.lanes(target, session=session)
-            for target in dict.fromkeys(targets)
-            if usable(target)
-        }
+        self._lanes = retries.balancer.lanes((target for target in targets if usable(target)), session=session)
         self._ahead = list(self._lanes)
         self._ends = started + retries.policy.deadline
         self._tries = 0
         self._retried = 0
-        self._given_up: set[int] = set()
+        self._tried: set[Lane] = set()
+        self._given_up: set[Lane] = set()
+        self._told_when: set[Lane] = set()
         self._asked: set[str] = set()
-        self._failed: tuple[Attempt, UpstreamError] | None = None
+        self._last: tuple[Attempt, UpstreamError] | None = None
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -164,84 +168,83 @@ class Attempts:
 
     def next(self) -> Attempt | None:
         """What to try now, None if nothing is left that is worth it."""
-        attempt = self._sibling() or self._again_at_once() or self._next_target() or self._second_round()
+        attempt: Attempt | None = None
+        if not self._tries or self._in_time(0.0):
+            attempt = self._sibling() or self._again_at_once() or self._next_target() or self._second_round()
         if attempt is None and self._tries == 0:
             attempt = self._in_a_panic()
         return self._counted(attempt)
 
-    def beside(self) -> Attempt | None:
+    def beside(self, first: Attempt) -> Attempt | None:
         """A second attempt to make while the first is under way: another target, or another key."""
         attempt = self._next_target()
         if attempt is None:
-            target = next(iter(self._lanes))
-            idle = (lane for lane in self._lanes[target] if lane.in_flight == 0 and self._health.usable(lane))
-            attempt = next((Attempt(target, lane) for lane in idle), None)
+            lane = self._fresh(first.target)
+            attempt = None if lane is None else Attempt(first.target, lane)
         return self._counted(attempt)
 
     def failed(self, attempt: Attempt, error: GatewayError) -> None:
         """What came of the last attempt."""
-        self._failed = (attempt, error) if isinstance(error, UpstreamError) else None
+        self._last = (attempt, error) if isinstance(error, UpstreamError) else None
         if not isinstance(error, UpstreamError) or error.failure not in _SAME_AGAIN:
-            self._given_up.add(id(attempt.lane))
+            self._given_up.add(attempt.lane)
+        elif error.retry_after is not None:
+            self._told_when.add(attempt.lane)
 
     def rest(self) -> float | None:
         """Seconds until the first lane of any target may be used again, None where there is none at all."""
         return min((self._health.rests_for(lane) for lanes in self._lanes.values() for lane in lanes), default=None)
 
-    def only_slowed_down(self) -> bool:
-        """Whether nothing is wrong but that the vendors want fewer requests."""
-        states = {self._health.state(lane) for lanes in self._lanes.values() for lane in lanes}
-        return states == {"cooling"}
-
-    def no_key_is_good(self) -> bool:
-        """Whether every key of every provider was refused."""
-        return all(self._health.state(lane) == "benched" for lanes in self._lanes.values() for lane in lanes)
+    def states(self) -> set[LaneState]:
+        """How the lanes are, all targets' together."""
+        return {self._health.state(lane) for lanes in self._lanes.values() for lane in lanes}
 
     def _counted(self, attempt: Attempt | None) -> Attempt | None:
         if attempt is not None:
             self._tries += 1
+            self._tried.add(attempt.lane)
             provider = attempt.target.provider
             if provider not in self._asked:
                 self._asked.add(provider)
                 self._retries.budget(provider).earn()
         return attempt
 
-    def _usable(self, target: Target) -> Lane | None:
-        return next(
-            (lane for lane in self._lanes[target] if id(lane) not in self._given_up and self._health.usable(lane)), None
-        )
+    def _fresh(self, target: Target) -> Lane | None:
+        """The first lane of a target that may be used and has not been tried."""
+        lanes = (lane for lane in self._lanes[target] if lane not in self._tried)
+        return next((lane for lane in lanes if self._health.usable(lane)), None)
 
     def _sibling(self) -> Attempt | None:
         """Another key of the same provider, where the last one was the trouble. A refused key costs no waiting."""
-        if self._failed is None or self._failed[1].failure not in _OTHER_KEY:
+        if self._last is None or self._last[1].failure not in _OTHER_KEY:
             return None
-        target = self._failed[0].target
-        lane = self._usable(target)
+        target = self._last[0].target
+        lane = self._fresh(target)
         if lane is None:
             return None
-        wait = self._retries.backoff(0) if self._failed[1].failure == "rate_limit" else 0.0
+        wait = self._retries.backoff(0) if self._last[1].failure == "rate_limit" else 0.0
         return Attempt(target, lane, wait=wait) if self._in_time(wait) else None
 
     def _again_at_once(self) -> Attempt | None:
-        if self._failed is None or self._failed[1].failure not in _AT_ONCE or self._failed[0].retry:
+        if self._last is None or self._last[1].failure not in _AT_ONCE or self._last[0].retry:
             return None
-        return self._retry(self._failed[0].target, wait=0.0)
+        return self._retry(self._last[0].target, wait=0.0, saved=True)
 
     def _next_target(self) -> Attempt | None:
         while self._ahead:
             target = self._ahead.pop(0)
-            lane = self._usable(target)
+            lane = self._fresh(target)
             if lane is not None:
                 return Attempt(target, lane)
         return None
 
     def _second_round(self) -> Attempt | None:
         """Everything was tried once: the first target that may do better the next time, after a while."""
-        if self._failed is None:
+        if not self._tries:
             return None
         backoff = self._retries.backoff(self._retried)
         for target, lanes in self._lanes.items():
-            rests = [self._worth_waiting(lane) for lane in lanes if id(lane) not in self._given_up]
+            rests = [self._worth_waiting(lane) for lane in lanes if lane not in self._given_up]
             rest = min((rest for rest in rests if rest is not None), default=None)
             attempt = None if rest is None else self._retry(target, wait=rest + backoff)
             if attempt is not None:
@@ -252,19 +255,18 @@ class Attempts:
         """Seconds this lane rests, None if it is not to be waited for: its breaker is open, or nobody said how long."""
         if self._health.usable(lane):
             return 0.0
-        said = self._failed is not None and self._failed[1].retry_after is not None
         rest = self._health.rests_for(lane)
-        cooling = self._health.state(lane) == "cooling"
-        return rest if cooling and said and rest <= self._retries.policy.max_retry_after else None
+        said = lane in self._told_when and self._health.state(lane) == "cooling"
+        return rest if said and rest <= self._retries.policy.max_retry_after else None
 
-    def _retry(self, target: Target, *, wait: float) -> Attempt | None:
+    def _retry(self, target: Target, *, wait: float, saved: bool = False) -> Attempt | None:
         if self._tries >= self._retries.policy.attempts or not self._in_time(wait):
             return None
-        lanes = [lane for lane in self._lanes[target] if id(lane) not in self._given_up]
+        lanes = [lane for lane in self._lanes[target] if lane not in self._given_up]
         lane = min(lanes, key=self._health.rests_for, default=None)
         if lane is None or self._health.rests_for(lane) > wait:
             return None
-        if not self._retries.budget(target.provider).spend():
+        if not self._retries.budget(target.provider).spend(saved=saved):
             return None
         self._retried += 1
         return Attempt(target, lane, wait=wait, retry=True)
@@ -274,7 +276,7 @@ class Attempts:
         if lane is None:
             return None
         target = next(target for target, lanes in self._lanes.items() if lane in lanes)
-        return Attempt(target, lane)
+        return Attempt(target, lane, in_a_panic=True)
 
     def _in_time(self, wait: float) -> bool:
         return self._health.clock() + wait < self._ends

@@ -22,11 +22,14 @@ _HEADERS: Final = (
 """What Claude Code, Codex and opencode send, and two common names."""
 
 _MAX: Final = 256
-_STRING: Final = rb'\s*:\s*"([^"\\]{1,256})"'
-_IN_BODY: Final = tuple(
-    (name, re.compile(name + _STRING)) for name in (b'"prompt_cache_key"', b'"user_id"', b'"safety_identifier"')
+_STRING: Final = rb'\s*:\s*"((?:[^"\\]|\\.){1,512})"'
+_IN_BODY: Final = (
+    (b'"prompt_cache_key"', re.compile(rb'"prompt_cache_key"' + _STRING)),
+    (b'"user_id"', re.compile(rb'"metadata"\s*:\s*\{\s*"user_id"' + _STRING)),
+    (b'"safety_identifier"', re.compile(rb'"safety_identifier"' + _STRING)),
 )
-"""OpenAI's `prompt_cache_key`, and the ids of the end user: Claude Code's `metadata.user_id` holds the session's."""
+"""OpenAI's `prompt_cache_key`, and the ids of the end user: Claude Code's `metadata.user_id` holds the session's, in
+newer versions as JSON inside the string."""
 
 
 def session_of(headers: Headers, body: bytes) -> str | None:

@@ -6,10 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-import anyio
-
 from asgi_llmgw._types import ASGIApp, Receive, Scope, Send
-from asgi_llmgw.asgi import MAX_BODY, ClientDisconnected, read_body, send_gone, watch_disconnect
+from asgi_llmgw.asgi import MAX_BODY, ClientDisconnected, read_body, send_gone
 from asgi_llmgw.components.dispatch.attempt import Runner
 from asgi_llmgw.components.dispatch.guard import HOLD_SECONDS
 from asgi_llmgw.components.dispatch.hedge import Hedging
@@ -22,6 +20,8 @@ from asgi_llmgw.routing.retry import Attempts, Retries
 
 _NO_SDK_RETRY: Final = (b"x-should-retry", b"false")
 """What OpenAI's and Anthropic's SDKs take for "do not try again": the gateway has done so already."""
+_SDK_PATIENCE: Final = 60.0
+"""Seconds of `Retry-After` that they wait for; where more is asked for they come back at once."""
 
 
 class DispatchApp:
@@ -66,7 +66,8 @@ class DispatchApp:
             failure = error
         if failure is not None:
             exchange.fail(failure)
-            retried = isinstance(failure, UpstreamError) and failure.retryable and failure.retry_after is None
+            later = failure.retry_after is not None and failure.retry_after <= _SDK_PATIENCE
+            retried = isinstance(failure, UpstreamError) and failure.retryable and not later
             await send_error(
                 send,
                 failure,
@@ -92,25 +93,19 @@ class DispatchApp:
         )
         failure: GatewayError | None = None
         while (attempt := attempts.next()) is not None:
-            if attempt.wait:
-                await _wait(attempt.wait, receive)
             if exchange.hedge is not None and failure is None:
                 result = await self._hedging.run(attempt, attempts, exchange, scope, body, receive, send)
             else:
                 result = await self._runner.run(attempt, exchange, scope, body, receive, send)
             if result.answered:
                 return None
+            if not result.made:
+                continue
             failure = result.failure or InvalidUpstreamResponse("the upstream gave no answer")
             if not _worth_another(failure):
                 return failure
             attempts.failed(result.attempt, failure)
         return _told(failure, attempts)
-
-
-async def _wait(seconds: float, receive: Receive) -> None:
-    with anyio.move_on_after(seconds):
-        await watch_disconnect(receive)
-        raise ClientDisconnected
 
 
 def _worth_another(failure: GatewayError) -> bool:
@@ -127,11 +122,20 @@ def _told(failure: GatewayError | None, attempts: Attempts) -> GatewayError:
         if failure.retry_after is None and rest > 0 and failure.retryable:
             failure.retry_after = rest
         return failure
-    if attempts.no_key_is_good():
+    states = attempts.states()
+    if states == {"benched"}:
         return UpstreamError(
             "The upstream refused the gateway's credentials.", failure="credential", code="no_usable_credential"
         )
-    if attempts.only_slowed_down():
+    if states == {"missing"}:
+        return UpstreamError(
+            "The upstream does not have this model.",
+            failure="model_access",
+            kind="model_not_found",
+            param="model",
+            code="model_not_found",
+        )
+    if states <= {"cooling", "missing"}:
         return UpstreamError(
             "Every target of this model asks for fewer requests.",
             failure="rate_limit",

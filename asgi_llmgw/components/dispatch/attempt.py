@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import anyio
+
 from asgi_llmgw._types import ASGIApp, Receive, Scope, Send
-from asgi_llmgw.asgi import ClientDisconnected, replay
+from asgi_llmgw.asgi import ClientDisconnected, replay, watch_disconnect
 from asgi_llmgw.components.dispatch.guard import CommitGuard
 from asgi_llmgw.errors import GatewayError, UpstreamError
 from asgi_llmgw.exchange import Exchange, Tried
@@ -16,11 +18,15 @@ from asgi_llmgw.routing.retry import Attempt, Retries
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of an attempt: the client has been answered, or a failure that it has not seen."""
+    """What came of an attempt: the client has been answered, or a failure that it has not seen.
+
+    Neither where the attempt was not made: its lane rests by now.
+    """
 
     attempt: Attempt
     answered: bool
     failure: GatewayError | None = None
+    made: bool = True
 
 
 class Runner:
@@ -48,24 +54,49 @@ class Runner:
         *,
         on_commit: Callable[[], bool] | None = None,
     ) -> Result:
-        """Make one attempt; `on_commit` is asked before the client sees anything of it.
+        """Make one attempt, when its time has come; `on_commit` is asked before the client sees anything of it.
 
         Raises:
             ClientDisconnected: the client left before it was answered.
         """
-        _begin(exchange, attempt)
-        patient = exchange.stream_failure == "restart_if_no_output" or on_commit is not None
-        guard = CommitGuard(send, exchange, hold_seconds=None if patient else self._hold_seconds, on_commit=on_commit)
-        began, ticket = self._health.clock(), self._health.begin(attempt.lane)
-        learnt = False
         try:
-            await self._providers[attempt.target.provider](scope, replay(body, receive), guard)
-            learnt = True
+            if attempt.wait:
+                await _wait(attempt.wait, receive)
+            ticket = self._health.begin(attempt.lane, in_a_panic=attempt.in_a_panic)
+            if ticket is None:
+                return Result(attempt, answered=False, made=False)
+            return await self._make(attempt, ticket, exchange, scope, body, receive, send, on_commit)
         finally:
-            guard.stop()
             if attempt.retry:
                 self._retries.budget(attempt.target.provider).done()
-            self._learn(ticket, exchange, began, whole=learnt)
+
+    async def _make(
+        self,
+        attempt: Attempt,
+        ticket: Ticket,
+        exchange: Exchange,
+        scope: Scope,
+        body: bytes,
+        receive: Receive,
+        send: Send,
+        on_commit: Callable[[], bool] | None,
+    ) -> Result:
+        _begin(exchange, attempt)
+        patient = exchange.stream_failure == "restart_if_no_output" or on_commit is not None
+        guard = CommitGuard(
+            send,
+            exchange,
+            hold_seconds=None if patient else self._hold_seconds,
+            on_commit=on_commit,
+            on_content=lambda: self._note_first_token(ticket, exchange),
+        )
+        whole = False
+        try:
+            await self._providers[attempt.target.provider](scope, replay(body, receive), guard)
+            whole = True
+        finally:
+            guard.stop()
+            self._learn(ticket, exchange, whole=whole)
         if guard.committed:
             return Result(attempt, answered=True)
         if exchange.outcome == "client_disconnected":
@@ -74,22 +105,32 @@ class Runner:
         refused = failure is not None and not failure.retryable and failure.kind != "unsupported"
         return Result(attempt, answered=refused and await guard.commit_refusal(), failure=failure)
 
-    def _learn(self, ticket: Ticket, exchange: Exchange, began: float, *, whole: bool) -> None:
+    def _note_first_token(self, ticket: Ticket, exchange: Exchange) -> None:
+        """A stream has content; a whole answer's time says how much was written, not how fast."""
+        if exchange.first_token is not None:
+            self._health.answers(ticket, max(0.0, exchange.first_token - ticket.began))
+
+    def _learn(self, ticket: Ticket, exchange: Exchange, *, whole: bool) -> None:
         """What an attempt says about its lane, whether or not the client has seen it."""
         failure, tried = exchange.failure, exchange.tried[-1]
         tried.usage = exchange.usage
-        waited = None if exchange.first_token is None else max(0.0, exchange.first_token - began)
         if isinstance(failure, UpstreamError):
             tried.failure = failure.failure
             self._health.fail(ticket, failure)
         elif failure is not None:
             tried.failure = failure.kind
             self._health.abandon(ticket)
-        elif waited is None and (not whole or exchange.outcome == "client_disconnected"):
+        elif exchange.first_token is None and (not whole or exchange.outcome == "client_disconnected"):
             tried.failure = exchange.outcome or "cancelled"
             self._health.abandon(ticket)
         else:
-            self._health.succeed(ticket, waited)
+            self._health.succeed(ticket)
+
+
+async def _wait(seconds: float, receive: Receive) -> None:
+    with anyio.move_on_after(seconds):
+        await watch_disconnect(receive)
+        raise ClientDisconnected
 
 
 def _begin(exchange: Exchange, attempt: Attempt) -> None:

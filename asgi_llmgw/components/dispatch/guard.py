@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, cast
 
 from asgi_llmgw._types import Message, Send
+from asgi_llmgw.asgi import ClientDisconnected
 from asgi_llmgw.exchange import Exchange
 
 HOLD_FRAMES: Final = 64
@@ -28,6 +30,7 @@ class CommitGuard:
         hold_seconds: None holds it until content comes, however long that takes.
         on_commit: asked before the client sees anything; where it says no, this attempt waits to be cancelled. Only for
             guards without `hold_seconds`: their own task commits.
+        on_content: told when a stream has its first content.
     """
 
     def __init__(
@@ -37,11 +40,13 @@ class CommitGuard:
         *,
         hold_seconds: float | None = HOLD_SECONDS,
         on_commit: Callable[[], bool] | None = None,
+        on_content: Callable[[], None] | None = None,
     ) -> None:
         self._send = send
         self._exchange = exchange
         self._hold_seconds = hold_seconds
         self._on_commit = on_commit
+        self._on_content = on_content
         self._held: list[Message] = []
         self._bytes = 0
         self._lock = asyncio.Lock()
@@ -51,6 +56,10 @@ class CommitGuard:
         self.committed = False
 
     async def __call__(self, message: Message) -> None:
+        # a whole answer is one message, and says nothing of when its first word came
+        if self._on_content is not None and self._exchange.first_token is not None and message.get("more_body"):
+            tell, self._on_content = self._on_content, None
+            tell()
         # committed is not enough: what was held may be on its way still
         if not self._flushed:
             async with self._lock:
@@ -96,19 +105,27 @@ class CommitGuard:
         return True
 
     def stop(self) -> None:
-        """The attempt is over: no timer outlives it."""
+        """The attempt is over: no timer outlives it, and nothing that it has begun to send."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._late is not None:
+            self._late.cancel()
 
     def _time_is_up(self) -> None:
         if not self.committed and self._exchange.failure is None:
-            self._late = asyncio.get_running_loop().create_task(self.commit())
+            self._late = asyncio.get_running_loop().create_task(self._commit_late())
+
+    async def _commit_late(self) -> None:
+        # where the client has gone, the attempt's own next message finds out
+        with suppress(ClientDisconnected, OSError):
+            await self.commit()
 
     async def _flush(self) -> None:
         if self._on_commit is not None and not self._on_commit():
             await asyncio.get_running_loop().create_future()
         self.committed = True
-        self.stop()
+        if self._timer is not None:
+            self._timer.cancel()
         held, self._held = self._held, []
         for message in held:
             await self._send(message)

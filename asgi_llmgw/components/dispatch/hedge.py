@@ -64,16 +64,16 @@ class Hedging:
             return await self._runner.run(attempt, exchange, scope, body, receive, send)
         budget = self._budget(exchange)
         budget.earn()
-        race = _Race(self._runner, exchange, scope, body, send)
+        race = _Race(self._runner, attempts, exchange, scope, body, send)
         async with anyio.create_task_group() as group:
             group.start_soon(race.watch, receive)
-            group.start_soon(race.take_part, attempt, group)
+            race.start(attempt, group)
             with anyio.move_on_after(exchange.hedge.after):
                 await race.decided.wait()
             if not race.decided.is_set():
-                second = attempts.beside() if budget.spend() else None
+                second = attempts.beside(attempt) if budget.spend() else None
                 if second is not None:
-                    group.start_soon(race.take_part, second, group)
+                    race.start(second, group)
                 await race.decided.wait()
         return race.result()
 
@@ -91,8 +91,11 @@ class Hedging:
 class _Race:
     """Attempts side by side. Each has a record of its own; the winner's becomes the request's."""
 
-    def __init__(self, runner: Runner, exchange: Exchange, scope: Scope, body: bytes, send: Send) -> None:
+    def __init__(
+        self, runner: Runner, attempts: Attempts, exchange: Exchange, scope: Scope, body: bytes, send: Send
+    ) -> None:
         self._runner = runner
+        self._attempts = attempts
         self._exchange = exchange
         self._scope = scope
         self._body = body
@@ -108,11 +111,15 @@ class _Race:
         await watch_disconnect(receive)
         self._left.set()
 
-    async def take_part(self, attempt: Attempt, group: TaskGroup) -> None:
-        """Run one attempt to its end, or until the other has won."""
+    def start(self, attempt: Attempt, group: TaskGroup) -> None:
+        """From now on this attempt takes part."""
         own = replace(self._exchange, tried=[], attempts=0)
-        with anyio.CancelScope() as scope:
-            self._running[id(own)] = scope
+        self._running[id(own)] = anyio.CancelScope()
+        group.start_soon(self._take_part, attempt, own, group)
+
+    async def _take_part(self, attempt: Attempt, own: Exchange, group: TaskGroup) -> None:
+        """Run one attempt to its end, or until the other has won."""
+        with self._running[id(own)]:
             try:
                 result = await self._runner.run(
                     attempt,
@@ -128,20 +135,28 @@ class _Race:
                 pass
             finally:
                 del self._running[id(own)]
-                if self._winner is not None and self._winner is not own:
-                    for tried in own.tried:
-                        tried.failure = LOST if tried.failure in (None, "cancelled") else tried.failure
-                self._exchange.tried += own.tried
-                self._exchange.attempts += own.attempts
+                self._note(own)
         if self._winner is own or not self._running:
             self.decided.set()
             group.cancel_scope.cancel()
 
+    def _note(self, own: Exchange) -> None:
+        """Each attempt counts, also the one that was given up."""
+        if self._winner is not None and self._winner is not own:
+            for tried in own.tried:
+                tried.failure = LOST if tried.failure in (None, "cancelled") else tried.failure
+        self._exchange.tried += own.tried
+        self._exchange.attempts += own.attempts
+
     def result(self) -> Result:
-        """The winner's result, or the last failure."""
+        """The winner's result, or the last failure. The request's plan hears of the others' failures here."""
         if not self._results:
             raise ClientDisconnected
-        result, own = next(((result, own) for result, own in self._results if own is self._winner), self._results[-1])
+        made = [found for found in self._results if found[0].made] or self._results
+        result, own = next((found for found in made if found[1] is self._winner), made[-1])
+        for other, _ in made:
+            if other is not result and other.failure is not None:
+                self._attempts.failed(other.attempt, other.failure)
         for name in (field.name for field in fields(own) if field.name in _OF_AN_ATTEMPT):
             setattr(self._exchange, name, getattr(own, name))
         return result
