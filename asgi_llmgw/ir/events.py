@@ -38,7 +38,7 @@ class PartStart(msgspec.Struct, frozen=True):
     choice: int = 0
 
 
-class TextDelta(msgspec.Struct, frozen=True):
+class TextDelta(msgspec.Struct, frozen=True, gc=False):
     """More text of a `TextPart` or `RefusalPart`."""
 
     index: int
@@ -46,14 +46,14 @@ class TextDelta(msgspec.Struct, frozen=True):
     logprobs: tuple[TokenLogprob, ...] | None = None
 
 
-class ReasoningDelta(msgspec.Struct, frozen=True):
+class ReasoningDelta(msgspec.Struct, frozen=True, gc=False):
     """More text of a `ReasoningPart`."""
 
     index: int
     text: str
 
 
-class ToolInputDelta(msgspec.Struct, frozen=True):
+class ToolInputDelta(msgspec.Struct, frozen=True, gc=False):
     """A fragment of a call's arguments: raw text, never parsed in flight."""
 
     index: int
