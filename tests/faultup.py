@@ -65,6 +65,7 @@ class FaultServer:
     requests: list[Received] = field(default_factory=list)
     connections: int = 0
     clients_gone: int = 0
+    sent: int = 0
     _arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -102,6 +103,7 @@ class FaultServer:
                 case bytes():
                     writer.write(step)
                     await writer.drain()
+                    self.sent += len(step)
                 case asyncio.Event():
                     await step.wait()
                 case Act.STALL:

@@ -47,11 +47,14 @@ def house(request: pytest.FixtureRequest) -> OpenHouse:
     server = SERVERS[cast(ServerName, request.param)]
 
     @asynccontextmanager
-    async def opened(*scenarios: list[Step], kind: str = "openai", **provider: object) -> AsyncIterator[House]:
+    async def opened(
+        *scenarios: list[Step], kind: str = "openai", settings: dict[str, object] | None = None, **provider: object
+    ) -> AsyncIterator[House]:
         async with fault_server(*scenarios) as vendor:
             base = f"{vendor.url}/v1" if kind == "openai" else vendor.url
             config = parse_config(
                 {
+                    "server": settings or {},
                     "keys": [{"name": "team", "key": KEY}],
                     "providers": {"vendor": {"kind": kind, "base_url": base, "api_key": "upstream-key", **provider}},
                     "models": {"smart": {"targets": ["vendor/the-model"]}},
