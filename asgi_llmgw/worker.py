@@ -30,6 +30,8 @@ LEAVE: Final = b"leave"
 CUT: Final = b"cut"
 RELOAD: Final = b"reload"
 
+LINGER: Final = 0.5
+"""Seconds for requests on connections that came just before the last one was taken."""
 STARTUP_FAILED: Final = 3
 _QUIET: Final = ("uvicorn", "hypercorn.error", "aiohttp", "httpx", "httpx2", "httpcore", "httpcore2", "asyncio")
 _logger: Final = logging.getLogger(__name__)
@@ -49,6 +51,7 @@ class Worker:
     def __init__(self, gateway: Gateway, *, orders: Connection | None = None) -> None:
         self.gateway = gateway
         self.stopping = asyncio.Event()
+        self.stop_listening: Callable[[], None] = self.stopping.set
         self._orders = orders
         self._reloader = Reloader(gateway, path=_watched(gateway.config))
         self._tasks: set[asyncio.Task[object]] = set()
@@ -76,21 +79,28 @@ class Worker:
         """Do what was ordered; unknown orders are ignored."""
         if order == RELOAD:
             self._start(self._reloader.reload())
-        elif order in (DRAIN, LEAVE, CUT):
+        elif order in (DRAIN, CUT):
             self.gateway.drain()
-            if order == LEAVE:
-                self.stopping.set()
-            if not self._ending:
-                self._ending = True
-                self._start(self._drained())
+            self._start(self._drained())
             if order == CUT:
                 self.gateway.cut()
+        elif order == LEAVE:
+            self._start(self._leave())
+        self._ending = self._ending or order in (DRAIN, CUT, LEAVE)
 
     async def _drained(self) -> None:
         try:
             await self.gateway.drained()
         finally:
             self.stopping.set()
+
+    async def _leave(self) -> None:
+        self.stop_listening()
+        # whoever got a connection just before has its request answered, not refused
+        await asyncio.sleep(LINGER)
+        self.stopping.set()
+        await asyncio.sleep(LINGER)
+        await self.gateway.drained()
 
     def _start(self, work: Coroutine[object, object, object]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -209,6 +219,12 @@ def _uvicorn(config: Config, listening: socket.socket, worker: Worker) -> int:
             limit_concurrency=config.server.max_connections,
         )
     )
+
+    def stop_listening() -> None:
+        for listener in server.servers:
+            listener.close()
+
+    worker.stop_listening = stop_listening
     server.run(sockets=[listening])
     return 0 if server.started else STARTUP_FAILED
 
