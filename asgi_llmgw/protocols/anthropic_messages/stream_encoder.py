@@ -136,6 +136,8 @@ class MessagesStreamEncoder:
         if isinstance(event, ToolInputDelta) and event.index == self._going_on and event.fragment and self._part:
             self._part.fragments.append(event.fragment)
             return (self._more(event.fragment),)
+        if isinstance(event, UsageUpdate):  # waits for nothing, and comes with every chunk of some vendors
+            return self._tell(event)
         if self._ended or not self._ours(event):
             return ()
         frames: Frames = []
