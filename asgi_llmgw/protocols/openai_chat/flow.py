@@ -15,6 +15,7 @@ from asgi_llmgw.sse import ServerSentEvent
 _LESSONS: Final = 4
 _OTHER: Final = "\0"
 _TEXTS: Final = ("content", "reasoning_content", "reasoning")
+_TELL_NOTHING: Final = ("role", "channel")
 _NOT_IN_CHUNK: Final = ("error", "usage", "citations", "x_groq")
 _NOT_IN_CHOICE: Final = ("error", "finish_reason")
 _PADDING: Final = b'"obfuscation":"'
@@ -97,7 +98,7 @@ def _place(chunk: JSONObject) -> tuple[JSONObject, str] | None:
             delta = as_object(choice.get("delta")) if choice.get("logprobs") is None else {}
         case _:
             return None
-    match [(name, value) for name, value in delta.items() if value and name != "role"]:
+    match [(name, value) for name, value in delta.items() if value and name not in _TELL_NOTHING]:
         case [(name, str())] if name in _TEXTS:
             return delta, name
         case [("tool_calls", [dict() as call])] if not call.keys() - {"index", "type", "function"}:

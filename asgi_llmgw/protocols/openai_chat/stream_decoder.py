@@ -45,6 +45,7 @@ from .usage import decode_logprobs, decode_usage
 from .wire import finish_in
 
 _DONE: Final = b"[DONE]"
+_NO_TEXT: Final = TextPart("")
 _NAMELESS: Final = "unknown_tool"
 
 
@@ -231,7 +232,7 @@ class ChatStreamDecoder:
                 self._content_part(number, state, part)
             return
         if content or tokens:
-            index = self._enter(number, state, "text", TextPart(""))
+            index = self._enter(number, state, "text", _NO_TEXT)
             self._events.append(TextDelta(index, as_str(content) or "", tokens))
 
     def _content_part(self, number: int, state: _Choice, part: OutputPart) -> None:

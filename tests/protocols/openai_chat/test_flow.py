@@ -111,6 +111,7 @@ def taught(form: bytes, event: Delta, text: bytes = b'"Hi"') -> Flow:
         pytest.param(FORMS[1], TextDelta(3, "word"), id="padded"),
         pytest.param(FORMS[3], TextDelta(3, "word"), id="spaced"),
         pytest.param(FORMS[4], ReasoningDelta(3, "word"), id="thought"),
+        pytest.param(FORMS[5], ReasoningDelta(3, "word"), id="channel"),
         pytest.param(FORMS[7], ToolInputDelta(3, "word"), id="arguments"),
     ],
 )
