@@ -13,8 +13,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "asgi_llmgw"
 # From the ground up. On one floor, each name is a stranger to the others; below a name, everything is its own.
 FLOORS = (
     ("_types", "errors", "json", "timeouts"),
-    ("sse",),
-    ("framing",),
+    ("eventstream", "sse"),
+    ("envelopes", "framing"),
     ("ir",),
     ("protocols.base", "protocols.scrub"),
     ("protocols.fields",),

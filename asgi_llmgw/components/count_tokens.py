@@ -22,6 +22,7 @@ from asgi_llmgw.render import send_error, send_json
 from asgi_llmgw.tokens import estimate_tokens
 from asgi_llmgw.translate import translate_request
 from asgi_llmgw.upstream.base import Upstream, UpstreamRequest
+from asgi_llmgw.upstream.dressed import dress
 
 ESTIMATED: Final = (b"x-llmgw-token-count", b"estimate")
 _MAX_ANSWER: Final = 64 * 1024
@@ -107,7 +108,8 @@ class CountTokensApp:
                 if spoken != protocol:
                     body = _translated(body, protocol, spoken, target.model, provider)
                 request = _request(provider, spoken, target, body, exchange)
-                async with self._upstreams[provider.name].open(request) as response:
+                upstream = dress(self._upstreams[provider.name], provider.envelope)
+                async with upstream.open(request) as response:
                     answer = loads_object(await response.aread(limit=_MAX_ANSWER))
             except (GatewayError, JSONError):
                 return None

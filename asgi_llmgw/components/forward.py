@@ -36,6 +36,7 @@ from asgi_llmgw.reasoning.envelope import PROCESS_KEY
 from asgi_llmgw.render import send_error
 from asgi_llmgw.routing.endpoints import Endpoint, match_endpoint
 from asgi_llmgw.upstream.base import Upstream, UpstreamRequest, UpstreamResponse
+from asgi_llmgw.upstream.dressed import dress
 
 _MAX_ANSWER: Final = 64 * 1024 * 1024
 _MAX_ERROR: Final = 64 * 1024
@@ -72,7 +73,7 @@ class ForwardApp:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._provider = provider
-        self._upstream = upstream
+        self._upstream = dress(upstream, provider.envelope)
         self._max_body = max_body
         self._max_answer = max_answer
         self._carriers_key = carriers_key

@@ -37,6 +37,7 @@ from asgi_llmgw.reasoning.bodies import TAKEN_OUT, carries_state, without_foreig
 from asgi_llmgw.reasoning.envelope import PROCESS_KEY
 from asgi_llmgw.render import send_error
 from asgi_llmgw.upstream.base import Upstream, UpstreamRequest, UpstreamResponse
+from asgi_llmgw.upstream.dressed import dress
 from asgi_llmgw.upstream.sniff import sniff
 
 MAX_ANSWER: Final = 64 * 1024 * 1024
@@ -82,7 +83,7 @@ class ProxyApp:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._provider = provider
-        self._upstream = upstream
+        self._upstream = dress(upstream, provider.envelope)
         self._max_body = max_body
         self._max_answer = max_answer
         self._finish_grace = finish_grace

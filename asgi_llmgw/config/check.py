@@ -99,8 +99,12 @@ def _check_provider(problems: Problems, name: str, settings: ProviderSettings) -
             f'protocol = "openai_chat" and base_url = "https://…", or kind = "…"{did_you_mean(name, CATALOG)}',
         )
         return
+    if row is not None and settings.base_url is None and row.region_variables:
+        usual = " or ".join(row.region_variables)
+        problems.add((*path, "base_url"), f'is missing: set {usual}, or write base_url = "{row.base_url}"')
     needs_key = settings.auth != "none" if settings.auth else row is not None and row.key_required
-    if needs_key and not settings.secrets and (settings.auth is not None or settings.base_url is None):
+    elsewhere = settings.base_url is not None and not (row is not None and row.lives_at(settings.base_url))
+    if needs_key and not settings.secrets and (settings.auth is not None or not elsewhere):
         usual = f"set {row.key_variables[0]}, or " if row and row.key_variables and settings.auth is None else ""
         problems.add((*path, "api_key"), f'is missing: {usual}write api_key = "env:NAME"')
 

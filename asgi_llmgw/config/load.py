@@ -83,11 +83,14 @@ def parse_config(
         problems.add((name,), unknown_key(name, [*PLAIN, *NAMED]))
     if not tables.get("providers"):
         tables["providers"] = {
-            name: {} for name, row in CATALOG.items() if name != DEMO and _usual_key(row.key_variables, environ)
+            name: {}
+            for name, row in CATALOG.items()
+            if name != DEMO and _usual_key(row.key_variables, environ) and row.address(environ) is not None
         }
     apply_overrides(tables, environ, problems)
     tables["providers"] = tables["providers"] or {DEMO: {}}
     _fill_in_keys(tables["providers"], environ)
+    _fill_in_regions(tables["providers"], environ)
     config = _Reader(tables, environ, problems).read()
     problems.raise_if_any(source=source)
     return config
@@ -118,6 +121,18 @@ def _fill_in_keys(providers: object, environ: Mapping[str, str]) -> None:
         variable = _usual_key(row.key_variables, environ) if row else None
         if variable is not None:
             entry["api_key"] = ENVIRONMENT_PREFIX + variable
+
+
+def _fill_in_regions(providers: object, environ: Mapping[str, str]) -> None:
+    """An address of the catalog's that has a region in it takes the one that the vendor's own SDK would take."""
+    for name, entry in providers.items() if isinstance(providers, dict) else ():
+        kind = entry.get("kind", name) if isinstance(entry, dict) else None
+        row = CATALOG.get(kind) if isinstance(kind, str) else None
+        if row is None or not row.region_variables or "base_url" in entry:
+            continue
+        address = row.address(environ)
+        if address is not None:
+            entry["base_url"] = address
 
 
 class _Reader:

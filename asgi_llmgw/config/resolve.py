@@ -47,6 +47,7 @@ def build_provider(name: str, settings: ProviderSettings) -> Provider:
         api_keys=secrets,
         headers=tuple(headers.items()),
         forward_headers=pattern.forward_headers,
+        envelope=row.envelope if row and settings.protocol is None else None,
         profile=_profile(row.profile if row else Profile(), settings.profile),
         profiles=tuple((glob, _profile(facts, settings.profile)) for glob, facts in (row.profiles if row else ())),
         timeouts=Timeouts(**settings.timeouts.model_dump()),

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Final, Literal, TypeAlias
 
 from asgi_llmgw._types import Headers
+from asgi_llmgw.envelopes import Envelope
 from asgi_llmgw.errors import ConfigError
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.protocols.base import Profile
@@ -27,10 +28,12 @@ class Provider:
         name: the configured name, a metric label.
         base_url: what the vendor's own SDK takes.
         protocols: what it speaks, the preferred one first.
-        auth: how the key is sent.
+        auth: how the key is sent. A style that signs whole calls (Amazon's SigV4) would be one more, carried out where
+            a call is seen whole (`upstream/dressed.py`).
         api_keys: the credentials, any of which may be used.
         headers: sent with every request.
         forward_headers: the client's headers that are passed on; everything else of the client's stays here.
+        envelope: what the vendor wraps the protocol in, if it does.
         profile: facts that hold for all its models.
         key_rotation: how requests are spread over several keys.
         profiles: facts about some of its models, as (glob, facts), the first match wins.
@@ -44,6 +47,7 @@ class Provider:
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     headers: Headers = field(default=(), repr=False)
     forward_headers: frozenset[bytes] = frozenset()
+    envelope: Envelope | None = None
     profile: Profile = Profile()
     profiles: tuple[tuple[str, Profile], ...] = ()
     timeouts: Timeouts = Timeouts()

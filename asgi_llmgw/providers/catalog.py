@@ -8,12 +8,15 @@ other's answer. Trace context (`traceparent`) goes to servers of the operator's 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
 from asgi_llmgw._types import Headers
+from asgi_llmgw.envelopes import Envelope
+from asgi_llmgw.envelopes.bedrock import BedrockMessages
 from asgi_llmgw.errors import ConfigError
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.protocols.base import Profile
@@ -21,6 +24,7 @@ from asgi_llmgw.providers import families
 from asgi_llmgw.providers.base import AuthStyle, Provider
 
 DEMO: Final = "demo"
+_REGION: Final = re.compile(r"[a-z0-9-]{1,32}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +32,15 @@ class CatalogEntry:
     """What is known about a vendor.
 
     Args:
-        base_url: what the vendor's own SDK takes.
+        base_url: what the vendor's own SDK takes; `{region}` stands for one.
         protocols: what it speaks, the preferred one first.
         auth: how the key is sent, if there is one.
         key_variables: the environment variables its key is usually in, the first one that is set wins.
+        region_variables: the environment variables its region is usually in, where the address has one.
         key_required: whether it can be called without a key.
         headers: sent with every request.
         forward_headers: the client's headers that are passed on.
+        envelope: what the vendor wraps the protocol in, if it does.
         profile: facts that hold for all its models.
         profiles: facts about some of its models, as (glob, facts), the first match wins.
         model_globs: the model names it serves, where no configuration says so. Names that begin with the vendor's own
@@ -45,12 +51,27 @@ class CatalogEntry:
     protocols: tuple[Protocol, ...] = ("openai_chat",)
     auth: AuthStyle = "bearer"
     key_variables: tuple[str, ...] = ()
+    region_variables: tuple[str, ...] = ()
     key_required: bool = True
     headers: Headers = ()
     forward_headers: frozenset[bytes] = frozenset()
+    envelope: Envelope | None = None
     profile: Profile = Profile()
     profiles: tuple[tuple[str, Profile], ...] = ()
     model_globs: tuple[str, ...] = ()
+
+    def address(self, environ: Mapping[str, str]) -> str | None:
+        """The base URL, with the region that the environment names; None if it has to name one and does not."""
+        if "{region}" not in self.base_url:
+            return self.base_url
+        named = (environ.get(variable, "").strip() for variable in self.region_variables)
+        region = next((name for name in named if name), "")
+        return self.base_url.format(region=region) if _REGION.fullmatch(region) else None
+
+    def lives_at(self, url: str) -> bool:
+        """Whether this is the vendor's own address in some region."""
+        before, _, after = self.base_url.partition("{region}")
+        return after != "" and url.startswith(before) and url.endswith(after)
 
 
 _COMPATIBLE: Final = Profile(max_tokens_field="max_tokens", system_role="system")
@@ -102,6 +123,17 @@ CATALOG: Final[Mapping[str, CatalogEntry]] = MappingProxyType(
             key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
             profiles=families.GEMINI,
             model_globs=("gemini-*", "gemma-*"),
+        ),
+        # Claude only. https://docs.aws.amazon.com/bedrock/latest/userguide/api-keys-use.html
+        "bedrock": CatalogEntry(
+            base_url="https://bedrock-runtime.{region}.amazonaws.com",
+            protocols=("anthropic_messages",),
+            key_variables=("AWS_BEARER_TOKEN_BEDROCK",),
+            region_variables=("AWS_REGION", "AWS_DEFAULT_REGION"),
+            forward_headers=frozenset({b"anthropic-beta"}),
+            envelope=BedrockMessages(),
+            profiles=tuple((f"*anthropic.{glob}", facts) for glob, facts in families.ANTHROPIC),
+            model_globs=("anthropic.claude-*", "*.anthropic.claude-*"),
         ),
         # https://docs.mistral.ai/api
         "mistral": CatalogEntry(
@@ -226,14 +258,19 @@ def provider_from_catalog(
     entry = CATALOG.get(kind)
     if entry is None:
         raise ConfigError(f"there is no provider kind {kind!r}; choose one of {', '.join(CATALOG)}")
+    if base_url is None:
+        base_url = entry.address({})
+    if base_url is None:
+        raise ConfigError(f"the address of {kind!r} has a region in it: give the base_url")
     return Provider(
         name=name,
-        base_url=entry.base_url if base_url is None else base_url,
+        base_url=base_url,
         protocols=entry.protocols,
         auth=entry.auth if api_keys or entry.key_required else "none",
         api_keys=tuple(api_keys),
         headers=tuple({**dict(entry.headers), **dict(headers)}.items()),
         forward_headers=entry.forward_headers,
+        envelope=entry.envelope,
         profile=entry.profile,
         profiles=entry.profiles,
     )

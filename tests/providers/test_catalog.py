@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatchcase
 from itertools import chain
 from urllib.parse import urlsplit
@@ -22,7 +23,7 @@ def test_a_vendor_is_reached_over_tls_and_with_a_key(kind: str) -> None:
     assert urlsplit(entry.base_url).scheme == "https"
     assert not entry.base_url.endswith("/")
     assert entry.auth != "none" and entry.key_required
-    assert all(variable.isupper() and variable.endswith("_API_KEY") for variable in entry.key_variables)
+    assert all(re.fullmatch("[A-Z_]+_API_KEY|AWS_BEARER_TOKEN_BEDROCK", variable) for variable in entry.key_variables)
     assert entry.key_variables and entry.model_globs
 
 
@@ -159,7 +160,7 @@ def test_what_belongs_to_an_account_is_never_passed_on(header: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("header", "kinds"),
-    [(b"anthropic-beta", {"anthropic"}), (b"openai-beta", {"openai"}), (b"traceparent", LOCAL)],
+    [(b"anthropic-beta", {"anthropic", "bedrock"}), (b"openai-beta", {"openai"}), (b"traceparent", LOCAL)],
 )
 def test_other_headers_go_to_those_who_know_them(header: bytes, kinds: set[str]) -> None:
     """F101."""

@@ -120,5 +120,6 @@ def test_no_glob_hides_behind_an_earlier_one(kind: str) -> None:
     patterns = [pattern for pattern, _ in CATALOG[kind].profiles]
     assert len(set(patterns)) == len(patterns)
     for pattern, profile in CATALOG[kind].profiles:
-        example = pattern.replace("[-.]", "-").replace("*", "-x" if pattern.startswith("claude") else "")
-        assert provider_from_catalog("x", kind).profile_for(example) == profile, pattern
+        example = pattern.replace("[-.]", "-").replace("*", "-x" if "claude" in pattern else "")
+        provider = provider_from_catalog("x", kind, base_url="https://x.example")
+        assert provider.profile_for(example) == profile, pattern
