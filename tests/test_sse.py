@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable
 
@@ -135,6 +136,30 @@ def test_any_text_is_the_same_in_one_piece_and_in_bytes(pieces: list[bytes]) -> 
     """F141 F142"""
     text = b"".join(pieces)
     assert decode(bytes([byte]) for byte in text) == whole(text)
+
+
+BLOCKS = (b"data: a", b"data: b\ndata: c", b"event: x\ndata: 1", b"event: x\ndata:2", b"event: y\ndata: 3")
+ODD_BLOCKS = (
+    b"event: x",
+    b": c",
+    b"",
+    b"event: x\nid: 4\ndata: 4",
+    b"\ndata: 5",
+    b"data: \xff",
+    b"event: \xff\ndata: 6",
+)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(BLOCKS * 2 + ODD_BLOCKS), st.sampled_from((b"\n", b"\n", b"\r\n", b"\r")))),
+    st.lists(st.integers(0, 200)),
+)
+def test_events_are_the_same_in_pieces_and_in_bytes(blocks: list[tuple[bytes, bytes]], cuts: list[int]) -> None:
+    """F141 F142: runs of events with one name, changes of name, and what comes between them."""
+    text = b"".join((block + b"\n\n").replace(b"\n", newline) for block, newline in blocks)
+    places = [0, *sorted(cuts), len(text)]
+    pieces = [text[start:end] for start, end in itertools.pairwise(places)]
+    assert decode(pieces) == decode(bytes([byte]) for byte in text)
 
 
 @given(
