@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Literal, TypeAlias, cast
 
 import anyio
@@ -15,7 +15,7 @@ from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Operation, Target, new_requ
 from asgi_llmgw.limiting.accounting import Answered, cost_of, tokens_of, used_by
 from asgi_llmgw.limiting.estimate import DEFAULT_OUTPUT_TOKENS, Estimate, estimate
 from asgi_llmgw.limiting.headers import rate_limit_headers, retry_headers
-from asgi_llmgw.limiting.leases import LEASE_SECONDS, Leases
+from asgi_llmgw.limiting.leases import LEASE_SECONDS, Later, Leases
 from asgi_llmgw.limiting.table import LimitTable
 from asgi_llmgw.limiting.words import denial, hopeless, label, too_much, unavailable, unpriced
 from asgi_llmgw.pricing import PriceTable, highest_cost
@@ -49,7 +49,7 @@ class LimitsMiddleware:
             count nothing.
         max_body: the largest request, in bytes.
         clock: seconds since the epoch.
-        sleep: waits so many seconds between two renewals of the leases.
+        later: calls a function so many seconds later, to renew the leases; None takes the event loop's own timers.
 
     Raises:
         ConfigError: a number is not positive.
@@ -67,7 +67,7 @@ class LimitsMiddleware:
         unpriced: Unpriced = "refuse",
         max_body: int = MAX_BODY,
         clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        later: Later | None = None,
     ) -> None:
         if lease_seconds <= 0 or default_output_tokens <= 0:
             raise ConfigError("lease_seconds and default_output_tokens must be positive")
@@ -75,7 +75,7 @@ class LimitsMiddleware:
         self._store = store
         self._limits = limits
         self._prices = prices if prices is not None else PriceTable()
-        self._leases = Leases(store, seconds=lease_seconds, sleep=sleep)
+        self._leases = Leases(store, seconds=lease_seconds, later=later)
         self._default_output_tokens = default_output_tokens
         self._unpriced: Unpriced = unpriced
         self._max_body = max_body

@@ -26,6 +26,8 @@ NO_ONE: Final = "none"
 OTHER: Final = "other"
 MULTIPROCESS: Final = "PROMETHEUS_MULTIPROC_DIR"
 
+_MILLION: Final = 1_000_000
+
 _DURATION_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 _FIRST_TOKEN_BUCKETS: Final = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60)
 
@@ -77,6 +79,8 @@ class MetricsMiddleware:
             raise
         finally:
             watched.close()
+            if exchange.limited is not None:
+                self._metrics.refuse(exchange, exchange.limited)
             if exchange.operation in COUNTED:
                 outcome = exchange.outcome or watched.outcome(exchange.failure or error)
                 self._metrics.record(exchange, outcome, self._clock() - exchange.started, error)
@@ -170,6 +174,12 @@ class _Metrics:
         self._tokens = Counter(
             "llm_tokens_total", "Tokens as vendors count them.", (*caller, "type"), registry=registry
         )
+        self._cost = Counter(
+            "llm_cost_usd_total", "What the tokens have cost, where their price is known.", caller, registry=registry
+        )
+        self._limited = Counter(
+            "llm_limited_total", "Requests that a limit has refused.", ("api_key", "limit"), registry=registry
+        )
         self._errors = Counter(
             "llm_errors_total", "Requests that did not succeed.", (*caller, "error_type"), registry=registry
         )
@@ -198,6 +208,10 @@ class _Metrics:
         self._counters: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
         self._histograms: dict[tuple[Histogram, tuple[str, ...]], Histogram] = {}
 
+    def refuse(self, exchange: Exchange, limit: str) -> None:
+        """Count one request that a limit had no room for, whatever it asked for."""
+        self._counter(self._limited, (self._api_key(exchange), limit)).inc()
+
     def record(self, exchange: Exchange, outcome: Outcome, seconds: float, error: BaseException | None) -> None:
         """Count one request that is over."""
         provider = NO_ONE if exchange.provider is None else _label(exchange.provider)
@@ -212,6 +226,8 @@ class _Metrics:
         if exchange.usage is not None:
             for kind, count in _token_counts(exchange.usage):
                 self._counter(self._tokens, (*caller, kind)).inc(count)
+        if exchange.cost:
+            self._counter(self._cost, caller).inc(exchange.cost / _MILLION)
         if outcome != "completed":
             self._counter(self._errors, (*caller, _error_type(exchange, outcome, error))).inc()
 

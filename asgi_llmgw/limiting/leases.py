@@ -1,13 +1,11 @@
-"""Keeps what running requests have set aside: one task for all of them, as long as there are any."""
+"""Keeps what running requests have set aside: one timer for all of them, as long as there are any."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
-
-import anyio
 
 from asgi_llmgw.store.base import Measure, Reservation, Store, StoreUnavailable
 
@@ -15,6 +13,9 @@ LEASE_SECONDS: Final = 30.0
 _RENEWALS: Final = 3
 """So many times a lease is renewed before it would end."""
 _MAX_UNSETTLED: Final = 10_000
+
+Later = Callable[[float, Callable[[], None]], object]
+"""Calls a function so many seconds later, in the event loop."""
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -27,27 +28,22 @@ class Leases:
 
     Args:
         seconds: how long a reservation outlives its process.
-        sleep: waits so many seconds.
+        later: None takes the event loop's own timers.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        *,
-        seconds: float = LEASE_SECONDS,
-        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
-    ) -> None:
+    def __init__(self, store: Store, *, seconds: float = LEASE_SECONDS, later: Later | None = None) -> None:
         self._store = store
-        self._sleep = sleep
+        self._later = later
         self._running: dict[str, Reservation] = {}
         self._unsettled: dict[str, tuple[Reservation, Mapping[Measure, int]]] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._round: asyncio.Task[None] | None = None
         self.seconds = seconds
 
     def hold(self, reservation: Reservation) -> None:
         """This request runs: renew its lease until it is settled."""
         self._running[reservation.id] = reservation
-        self._work()
+        self._start()
 
     async def settle(self, reservation: Reservation, actual: Mapping[Measure, int]) -> None:
         """The request is over and has used this; never raises."""
@@ -56,28 +52,34 @@ class Leases:
             await self._store.settle(reservation, actual)
         except StoreUnavailable:
             if len(self._unsettled) >= _MAX_UNSETTLED:
-                lost = next(iter(self._unsettled))
-                del self._unsettled[lost]
+                del self._unsettled[next(iter(self._unsettled))]
                 _logger.warning("too much waits for the store of limits: what one request has used is not counted")
             self._unsettled[reservation.id] = (reservation, actual)
-            self._work()
+            self._start()
 
-    def _work(self) -> None:
-        if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._keep())
+    def _start(self) -> None:
+        """Have a timer in this event loop; another one's is of no use."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop = loop
+            (self._later or loop.call_later)(self.seconds / _RENEWALS, self._tick)
 
-    async def _keep(self) -> None:
+    def _tick(self) -> None:
         """Renew and settle, until nothing is left to do; a request that comes later starts anew."""
-        while True:
-            await self._sleep(self.seconds / _RENEWALS)
-            if not self._running and not self._unsettled:
-                return
-            try:
-                if self._running:
-                    await self._store.renew(list(self._running.values()), lease=self.seconds)
-                for name, (reservation, actual) in list(self._unsettled.items()):
-                    await self._store.settle(reservation, actual)
-                    self._unsettled.pop(name, None)
-            except StoreUnavailable:
-                # the next round may find it again
-                continue
+        loop, self._loop = self._loop, None
+        if loop is None or not (self._running or self._unsettled):
+            return
+        if self._round is None or self._round.done():
+            self._round = loop.create_task(self._renew())
+        self._start()
+
+    async def _renew(self) -> None:
+        try:
+            if self._running:
+                await self._store.renew(list(self._running.values()), lease=self.seconds)
+            for name, (reservation, actual) in list(self._unsettled.items()):
+                await self._store.settle(reservation, actual)
+                self._unsettled.pop(name, None)
+        except StoreUnavailable:
+            # the next round may find it again
+            pass

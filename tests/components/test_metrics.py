@@ -90,6 +90,20 @@ async def test_counts_the_tokens_that_were_reported_and_no_others() -> None:
     assert found == {"input": 10, "output": 5, "cache_read": 4, "cache_write": 3, "reasoning": None}
 
 
+async def test_counts_what_it_has_cost() -> None:
+    exchange = chat()
+    exchange.cost = 2106
+    registry = await counted(exchange)
+    assert registry.get_sample_value("llm_cost_usd_total", CALLER) == pytest.approx(0.002106)
+
+
+async def test_counts_who_was_refused_for_which_limit_whatever_was_asked_for() -> None:
+    exchange = chat()
+    exchange.operation, exchange.limited = "count_tokens", "key_rpm"
+    registry = await counted(exchange, answering(429))
+    assert registry.get_sample_value("llm_limited_total", {"api_key": "team-a", "limit": "key_rpm"}) == 1
+
+
 async def test_a_vendors_negative_count_does_not_break_the_request() -> None:
     exchange = chat()
     exchange.usage = Usage(input_tokens=-1)

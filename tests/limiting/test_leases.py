@@ -1,9 +1,8 @@
-"""One task keeps the leases of all running requests."""
+"""One timer keeps the leases of all running requests."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import anyio
 import pytest
@@ -19,24 +18,24 @@ SLOTS = Limit("key", "team-a", "slots", 2)
 
 
 class Ticks:
-    """A `sleep` that returns when the test says so."""
+    """Timers that end when the test says so."""
 
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
-        self._due = asyncio.Event()
-        self.waiting = 0
+        self._due: list[tuple[float, Callable[[], None]]] = []
 
-    async def __call__(self, seconds: float) -> None:
-        self.waiting += 1
-        try:
-            await self._due.wait()
-            self._due.clear()
-            self._clock.advance(seconds)
-        finally:
-            self.waiting -= 1
+    def __call__(self, seconds: float, callback: Callable[[], None]) -> None:
+        self._due.append((seconds, callback))
+
+    @property
+    def waiting(self) -> int:
+        return len(self._due)
 
     async def tick(self) -> None:
-        self._due.set()
+        due, self._due = self._due, []
+        for seconds, callback in due:
+            self._clock.advance(seconds)
+            callback()
         await anyio.wait_all_tasks_blocked()
 
 
@@ -70,7 +69,7 @@ async def held(store: MemoryStore, leases: Leases, name: str) -> Reservation:
 async def test_a_running_request_keeps_its_slot_as_long_as_it_runs() -> None:
     clock = FakeClock()
     store, ticks = MemoryStore(clock=clock), Ticks(clock)
-    leases = Leases(store, seconds=30.0, sleep=ticks)
+    leases = Leases(store, seconds=30.0, later=ticks)
     await held(store, leases, "one")
     await held(store, leases, "two")
     await anyio.wait_all_tasks_blocked()
@@ -84,7 +83,7 @@ async def test_what_a_killed_process_held_is_free_after_the_lease() -> None:
     """F190 L1"""
     clock = FakeClock()
     store = MemoryStore(clock=clock)
-    killed = Leases(store, seconds=30.0, sleep=Ticks(clock))
+    killed = Leases(store, seconds=30.0, later=Ticks(clock))
     await held(store, killed, "one")
     await held(store, killed, "two")
     assert isinstance(await take(store, "three"), Denied)
@@ -92,10 +91,10 @@ async def test_what_a_killed_process_held_is_free_after_the_lease() -> None:
     assert isinstance(await take(store, "three"), Reservation)
 
 
-async def test_the_task_ends_when_nothing_is_left_and_starts_again() -> None:
+async def test_the_timer_ends_when_nothing_is_left_and_starts_again() -> None:
     clock = FakeClock()
     store, ticks = MemoryStore(clock=clock), Ticks(clock)
-    leases = Leases(store, sleep=ticks)
+    leases = Leases(store, later=ticks)
     for name in ("one", "two"):
         reservation = await held(store, leases, name)
         await anyio.wait_all_tasks_blocked()
@@ -109,7 +108,7 @@ async def test_a_settlement_that_the_store_could_not_take_is_taken_later() -> No
     """L6 F191: and counts once."""
     clock = FakeClock()
     store, ticks = Away(clock=clock), Ticks(clock)
-    leases = Leases(store, sleep=ticks)
+    leases = Leases(store, later=ticks)
     tokens = Limit("key", "team-a", "tokens", 1000, "month")
     found = await store.reserve([Claim(tokens, 900), Claim(SLOTS, 1)], request_id="one", lease=30.0)
     assert isinstance(found, Reservation)
@@ -131,7 +130,7 @@ async def test_a_settlement_that_the_store_could_not_take_is_taken_later() -> No
 async def test_a_store_that_is_away_for_a_while_ends_no_renewals() -> None:
     clock = FakeClock()
     store, ticks = Away(clock=clock), Ticks(clock)
-    leases = Leases(store, sleep=ticks)
+    leases = Leases(store, later=ticks)
     await held(store, leases, "one")
     await anyio.wait_all_tasks_blocked()
     store.away = True
