@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import anyio
 import pytest
 
 from asgi_llmgw._types import Headers, Receive, Scope, Send
@@ -263,10 +264,10 @@ async def test_ten_thousand_wrong_keys_leave_no_trace_in_memory() -> None:
 
 async def test_words_that_come_late_go_to_nobody_else() -> None:
     """F064, F110: a stream that was given up sends its rest to no other."""
-    late = asyncio.Event()
+    late = anyio.Event()
     upstream = FakeUpstream(
         [
-            sse_response(CHAT_ROLE, chat_chunk({"content": "canary-0-0-0"}), late, chat_chunk({"content": "late"})),  # type: ignore[arg-type]
+            sse_response(CHAT_ROLE, chat_chunk({"content": "canary-0-0-0"}), late, chat_chunk({"content": "late"})),
             sse_response(CHAT_ROLE, chat_chunk({"content": "mine"}), chat_chunk({}, "stop"), DONE),
         ]
     )
