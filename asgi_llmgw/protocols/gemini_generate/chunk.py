@@ -35,13 +35,7 @@ class TextChunk(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename="ca
     response_id: str = ""
 
 
-_decode: Final = msgspec.json.Decoder(TextChunk).decode
-_OTHERWISE: Final = (msgspec.DecodeError, ValueError)
+read_text_chunk: Final = msgspec.json.Decoder(TextChunk).decode
+"""Reads a chunk of text; raises one of `OTHERWISE` for any other."""
 
-
-def text_chunk(data: bytes) -> TextChunk | None:
-    """The chunk, None if it is not plainly one of text."""
-    try:
-        return _decode(data)
-    except _OTHERWISE:
-        return None
+OTHERWISE: Final = (msgspec.DecodeError, ValueError)

@@ -24,7 +24,7 @@ from asgi_llmgw.ir import (
 from asgi_llmgw.json import JSONError, JSONObject, JSONValue, as_int, as_list, as_object, as_str, loads
 
 from .candidate import Candidate, enum_name
-from .chunk import text_chunk
+from .chunk import OTHERWISE, read_text_chunk
 from .errors import error_of
 from .wire import BLOCK_NUMBERS, MODALITY_NUMBERS, SERVICE_TIER_IN
 
@@ -125,8 +125,9 @@ class ResponseReader:
 
     def more(self, data: bytes) -> Sequence[StreamEvent] | None:
         """The events of a chunk that goes on with an open text, and maybe counts tokens; None for any other chunk."""
-        chunk = text_chunk(data)
-        if chunk is None:
+        try:
+            chunk = read_text_chunk(data)
+        except OTHERWISE:
             return None
         said = chunk.candidates[0]
         candidate = self._candidates.get(said.index)

@@ -1,6 +1,7 @@
 """Output items: what each is at its beginning, while it grows and when it is done.
 
 Each writer yields the bodies of its events; the numbers, and the place of the item in the output, are its caller's.
+`words` is the text so far; a caller who tells a delta himself, as `delta` shows it, adds it there.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class MessageItem:
         self.length = 0
         self._content: list[JSONValue] = []
         self._open: str | None = None
-        self._text: list[str] = []
+        self.words: list[str] = []
         self._notes: list[JSONValue] = []
         self._logprobs: list[JSONValue] = []
 
@@ -42,7 +43,7 @@ class MessageItem:
         return item if self.phase is None else {**item, "phase": self.phase}
 
     def _part(self) -> JSONObject:
-        text = "".join(self._text)
+        text = "".join(self.words)
         if self._open == "refusal":
             return {"type": "refusal", "refusal": text}
         return {
@@ -58,12 +59,13 @@ class MessageItem:
             return
         yield from self._end()
         self._open = kind
-        self._text, self._notes, self._logprobs = [], [], []
+        self.words.clear()
+        self._notes, self._logprobs = [], []
         yield {"type": "response.content_part.added", "content_index": len(self._content), "part": self._part()}
 
     def text(self, text: str, logprobs: tuple[TokenLogprob, ...] | None) -> Iterator[Event]:
         """More text in the open part."""
-        self.more(text)
+        self.words.append(text)
         event = {**self.delta, "delta": text}
         if logprobs and self._open != "refusal":
             tokens = encode_tokens(logprobs)
@@ -77,13 +79,9 @@ class MessageItem:
         event: Event = {"type": f"response.{self._open}.delta", "content_index": len(self._content), "delta": ""}
         return event if self._open == "refusal" else {**event, "logprobs": []}
 
-    def more(self, text: str) -> None:
-        """More of the open part, told by the caller."""
-        self._text.append(text)
-
     def cite(self, part: CitationPart, offset: int) -> Iterator[Event]:
         """A source for the open text, in a message that begins at `offset` of the whole answer."""
-        note = _annotation(part, offset + self.length, sum(map(len, self._text)))
+        note = _annotation(part, offset + self.length, sum(map(len, self.words)))
         yield {
             "type": "response.output_text.annotation.added",
             "content_index": len(self._content),
@@ -108,7 +106,7 @@ class MessageItem:
             yield {"type": "response.output_text.done", **done}
         yield {"type": "response.content_part.done", "content_index": place, "part": part}
         self._content.append(part)
-        self.length += 0 if self._open == "refusal" else sum(map(len, self._text))
+        self.length += 0 if self._open == "refusal" else sum(map(len, self.words))
         self._open = None
 
     def close(self) -> Iterator[Event]:
@@ -139,35 +137,31 @@ class ReasoningItem:
 
     def __init__(self, identifier: str) -> None:
         self.id = identifier
-        self._text: list[str] = []
+        self.words: list[str] = []
         self._open = False
         self._encrypted: str | None = None
 
     def item(self, status: str) -> JSONObject:
         """The item so far; its status is not told, as OpenAI does not tell it."""
-        summary: list[JSONValue] = [self._part()] if self._text else []
+        summary: list[JSONValue] = [self._part()] if self.words else []
         item: JSONObject = {"type": "reasoning", "id": self.id, "summary": summary}
         return item if self._encrypted is None else {**item, "encrypted_content": self._encrypted}
 
     def _part(self) -> JSONObject:
-        return {"type": "summary_text", "text": "".join(self._text)}
+        return {"type": "summary_text", "text": "".join(self.words)}
 
     def text(self, text: str) -> Iterator[Event]:
         """More thoughts."""
         if not self._open:
             self._open = True
             yield {"type": "response.reasoning_summary_part.added", "summary_index": 0, "part": self._part()}
-        self.more(text)
+        self.words.append(text)
         yield {**self.delta, "delta": text}
 
     @property
     def delta(self) -> Event:
         """What all deltas have in common."""
         return {"type": "response.reasoning_summary_text.delta", "summary_index": 0, "delta": ""}
-
-    def more(self, text: str) -> None:
-        """More thoughts, told by the caller."""
-        self._text.append(text)
 
     def prove(self, opaque: Opaque) -> None:
         """The state of these thoughts."""
@@ -190,7 +184,7 @@ class CallItem:
         self._call_id = call_id
         self._name = part.name
         self._namespace = namespace
-        self._text: list[str] = []
+        self.words: list[str] = []
         self._closed = False
 
     def item(self, status: str) -> JSONObject:
@@ -208,12 +202,12 @@ class CallItem:
 
     def _arguments(self) -> str:
         """No arguments are an empty object, once it is known that there are none."""
-        text = "".join(self._text)
+        text = "".join(self.words)
         return "{}" if not text and self._closed and not self._custom else text
 
     def text(self, fragment: str) -> Iterator[Event]:
         """More of the arguments."""
-        self.more(fragment)
+        self.words.append(fragment)
         yield {**self.delta, "delta": fragment}
 
     @property
@@ -222,15 +216,11 @@ class CallItem:
         kind = "custom_tool_call_input" if self._custom else "function_call_arguments"
         return {"type": f"response.{kind}.delta", "delta": ""}
 
-    def more(self, fragment: str) -> None:
-        """More of the arguments, told by the caller."""
-        self._text.append(fragment)
-
     def close(self) -> Iterator[Event]:
         """The arguments are complete."""
         if self._closed:
             return
-        if not self._custom and not self._text:
+        if not self._custom and not self.words:
             yield from self.text("{}")
         self._closed = True
         if self._custom:

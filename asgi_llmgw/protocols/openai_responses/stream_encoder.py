@@ -334,11 +334,11 @@ class _Flow:
     `opening` and `closing` are what stands around its text, `kind` is the name of the event.
     """
 
-    __slots__ = ("closing", "index", "item", "kind", "opening")
+    __slots__ = ("closing", "index", "kind", "opening", "words")
 
     def __init__(self, index: int, item: GrowingItem, place: int) -> None:
         self.index = index
-        self.item = item
+        self.words = item.words
         delta = item.delta
         self.kind = as_str(delta.pop("type")) or ""
         common = dumps({"type": self.kind, "item_id": item.id, "output_index": place, **delta})
@@ -378,7 +378,10 @@ class ResponsesStreamEncoder:
                 self._teller.count(event.usage)
                 return ()
             if text:
-                return (self._delta(flow, text),)
+                flow.words.append(text)
+                data = b'{"sequence_number":%d%b%b%b' % (self._number, flow.opening, dumps(text), flow.closing)
+                self._number += 1
+                return (ServerSentEvent(data, flow.kind),)
         frames = self._frames(self._teller.feed(event))
         if self._flowing is not self._teller.flowing:
             self._flowing = self._teller.flowing
@@ -391,12 +394,6 @@ class ResponsesStreamEncoder:
         if self._teller.ended:
             return []
         return self._frames(self._teller.fail(InvalidUpstreamResponse("the upstream ended its stream early")))
-
-    def _delta(self, flow: _Flow, text: str) -> ServerSentEvent:
-        flow.item.more(text)
-        number, self._number = self._number, self._number + 1
-        data = b'{"sequence_number":%d%b%b%b' % (number, flow.opening, dumps(text), flow.closing)
-        return ServerSentEvent(data, flow.kind)
 
     def _frames(self, events: Iterable[Event]) -> list[ServerSentEvent]:
         frames: list[ServerSentEvent] = []

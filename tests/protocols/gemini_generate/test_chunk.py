@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from asgi_llmgw.ir import StreamFault, TextDelta, UsageUpdate
 from asgi_llmgw.json import JSONObject, dumps
-from asgi_llmgw.protocols.gemini_generate.chunk import text_chunk
+from asgi_llmgw.protocols.gemini_generate.chunk import OTHERWISE, read_text_chunk
 from asgi_llmgw.protocols.gemini_generate.stream import GeminiStreamDecoder
 from asgi_llmgw.sse import ServerSentEvent, SSEDecoder
 from tests.odd_frames import long_way, objects, strings, told
@@ -103,22 +103,32 @@ def test_recorded_streams_are_told_alike_on_both_ways(recording: Recording) -> N
 
 
 @pytest.mark.parametrize(
-    ("data", "plain"),
+    "data",
     [
-        pytest.param(dumps(chunk(text("Hi"))), True, id="text"),
-        pytest.param(dumps(chunk(thought("Hi"), index=None)), True, id="thought"),
-        pytest.param(dumps(chunk(text("Hi")) | {"usageMetadata": {"new": [{"a": 1}]}}), True, id="tokens"),
-        pytest.param(dumps(chunk(text("Hi")) | {"usageMetadata": {"new": [1]}}), False, id="odd_tokens"),
-        pytest.param(dumps(chunk(text("Hi"), finish="STOP")), False, id="a_reason"),
-        pytest.param(dumps(chunk(text("Hi"), text("Ho"))), False, id="two_parts"),
-        pytest.param(dumps(chunk(text("Hi", "c2ln"))), False, id="a_signature"),
-        pytest.param(dumps(chunk(text("Hi")) | {"promptFeedback": {}}), False, id="a_block"),
-        pytest.param(dumps({"error": {"code": 500}}), False, id="an_error"),
-        pytest.param(b"[DONE]", False, id="no_json"),
+        pytest.param(dumps(chunk(text("Hi"))), id="text"),
+        pytest.param(dumps(chunk(thought("Hi"), index=None)), id="thought"),
+        pytest.param(dumps(chunk(text("Hi")) | {"usageMetadata": {"new": [{"a": 1}]}}), id="tokens"),
     ],
 )
-def test_the_short_way_is_for_plain_chunks_of_text(data: bytes, plain: bool) -> None:
-    assert (text_chunk(data) is not None) is plain
+def test_the_short_way_is_for_plain_chunks_of_text(data: bytes) -> None:
+    assert read_text_chunk(data).candidates[0].content.parts[0].text == "Hi"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(dumps(chunk(text("Hi")) | {"usageMetadata": {"new": [1]}}), id="odd_tokens"),
+        pytest.param(dumps(chunk(text("Hi"), finish="STOP")), id="a_reason"),
+        pytest.param(dumps(chunk(text("Hi"), text("Ho"))), id="two_parts"),
+        pytest.param(dumps(chunk(text("Hi", "c2ln"))), id="a_signature"),
+        pytest.param(dumps(chunk(text("Hi")) | {"promptFeedback": {}}), id="a_block"),
+        pytest.param(dumps({"error": {"code": 500}}), id="an_error"),
+        pytest.param(b"[DONE]", id="no_json"),
+    ],
+)
+def test_the_short_way_is_for_nothing_else(data: bytes) -> None:
+    with pytest.raises(OTHERWISE):
+        read_text_chunk(data)
 
 
 def counted(prompt: int) -> ServerSentEvent:
