@@ -133,7 +133,7 @@ class Store(Protocol):
         ...
 
     async def renew(self, reservations: Sequence[Reservation], /, *, lease: float) -> None:
-        """These requests are still running: their leases end `lease` seconds from now, if they have not ended yet."""
+        """These requests are still running: leases that have not ended yet last `lease` seconds from now, or longer."""
         ...
 
     async def settle(self, reservation: Reservation, actual: Mapping[Measure, int], /) -> None:

@@ -58,6 +58,6 @@ end
 -- Out of memory is told by the first write that may need some: it comes before the one that frees some.
 local function give_back(counter, leases, lease)
   local number, amount = string.match(lease, '^(%d*):(%d+):')
-  add(counter, 'h' .. number, -tonumber(amount))
+  add(counter, 'h' .. number, 0 - tonumber(amount)) -- not -0, which is no integer to Redis
   redis.call('ZREM', leases, lease)
 end

@@ -69,14 +69,14 @@ class MemoryStore:
             return Reservation(request_id, tuple(claims), self._standings(claims, now), now)
 
     async def renew(self, reservations: Sequence[Reservation], /, *, lease: float) -> None:
-        """These requests are still running: their leases end `lease` seconds from now, if they have not ended yet."""
+        """These requests are still running: leases that have not ended yet last `lease` seconds from now, or longer."""
         with self._lock:
             now = self._clock()
             self._reap(now)
             for reservation in reservations:
                 record = self._open.get(reservation.id)
                 if record is not None:
-                    record.ends = now + lease
+                    record.ends = max(record.ends, now + lease)
 
     async def settle(self, reservation: Reservation, actual: Mapping[Measure, int], /) -> None:
         """Count what it really was instead of what was claimed, and give the slots back."""

@@ -51,7 +51,7 @@ class RedisStore:
         return _result(claims, request_id, now / 1000, happened, numbers)
 
     async def renew(self, reservations: Sequence[Reservation], /, *, lease: float) -> None:
-        """These requests are still running: their leases end `lease` seconds from now, if they have not ended yet."""
+        """These requests are still running: leases that have not ended yet last `lease` seconds from now, or longer."""
         for start in range(0, len(reservations), _AT_ONCE):
             keys: list[str] = []
             arguments: list[str | int] = [self._now(), _milliseconds(min(lease, _MAX_LEASE))]

@@ -10,7 +10,7 @@ for place = 1, #KEYS / 3 do
   local name = lease_name(kind, tonumber(time), amount, id)
   local ends = redis.call('ZSCORE', leases, name)
   if ends and tonumber(ends) > now then
-    redis.call('ZADD', leases, text(now + lease), name)
+    redis.call('ZADD', leases, text(math.max(now + lease, tonumber(ends))), name)
     redis.call('PEXPIRE', leases, KEEP[kind])
     redis.call('PEXPIRE', counter, KEEP[kind])
     redis.call('PEXPIRE', record, lease + HOUR)

@@ -209,6 +209,24 @@ async def test_a_lease_that_has_run_out_is_not_brought_back(store: Store, clock:
     await admitted(store, "2", Claim(ceiling, 10))
 
 
+async def test_a_lease_is_never_made_shorter(store: Store, clock: Clock) -> None:
+    slots = limit("slots", 1)
+    await store.renew([await admitted(store, "1", Claim(slots, 1), lease=30)], lease=5)
+    clock.now += 29
+    await denied(store, Claim(slots, 1))
+    clock.now += 1
+    await admitted(store, "2", Claim(slots, 1))
+
+
+@pytest.mark.parametrize("ceiling", EVERY_KIND)
+async def test_a_claim_of_nothing_ends_like_all_others(store: Store, clock: Clock, ceiling: Limit) -> None:
+    await admitted(store, "1", Claim(ceiling, 0), lease=30)
+    settled = await admitted(store, "2", Claim(ceiling, 0), lease=30)
+    await store.settle(settled, {})
+    clock.now += 31
+    assert await remaining(store, ceiling) == [10]
+
+
 async def test_many_leases_are_renewed_together(store: Store, clock: Clock) -> None:
     slots = limit("slots", 1200)
     running = [await admitted(store, str(n), Claim(slots, 1), lease=30) for n in range(1200)]
