@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from asgi_llmgw.app import Gateway, build_app
     from asgi_llmgw.components.auth import AuthMiddleware
     from asgi_llmgw.components.dispatch import DispatchApp
+    from asgi_llmgw.components.hooks import HooksMiddleware
     from asgi_llmgw.components.limits import LimitsMiddleware
     from asgi_llmgw.components.metrics import MetricsMiddleware
     from asgi_llmgw.components.proxy import ProxyApp
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from asgi_llmgw.config import load_config
     from asgi_llmgw.errors import GatewayError
     from asgi_llmgw.exchange import Exchange, Principal
+    from asgi_llmgw.hooks import Hooks
     from asgi_llmgw.ir import Diagnostic
     from asgi_llmgw.translate import StreamTranslator, Translated, translate_request, translate_response
 
@@ -32,6 +34,8 @@ __all__ = (
     "Exchange",
     "Gateway",
     "GatewayError",
+    "Hooks",
+    "HooksMiddleware",
     "LimitsMiddleware",
     "MetricsMiddleware",
     "Principal",
@@ -53,6 +57,8 @@ _HOMES: Final = {
     "Exchange": "exchange",
     "Gateway": "app",
     "GatewayError": "errors",
+    "Hooks": "hooks",
+    "HooksMiddleware": "components.hooks",
     "LimitsMiddleware": "components.limits",
     "MetricsMiddleware": "components.metrics",
     "Principal": "exchange",

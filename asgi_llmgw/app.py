@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 
@@ -13,6 +13,7 @@ from asgi_llmgw.components.context import ContextMiddleware, stdout_log
 from asgi_llmgw.components.metrics import MetricsMiddleware
 from asgi_llmgw.config import Config, load_config
 from asgi_llmgw.gateway import Gateway
+from asgi_llmgw.hooks import Hooks
 from asgi_llmgw.upstream.base import Upstream
 
 __all__ = ("ANONYMOUS", "Gateway", "build_app", "from_environment")
@@ -26,6 +27,7 @@ def build_app(
     verify: Verify | None = None,
     trust_scope_user: bool = False,
     fallback: ASGIApp | None = None,
+    hooks: Sequence[Hooks] = (),
     registry: CollectorRegistry | None = None,
     access_log: Callable[[bytes], None] | None = stdout_log,
 ) -> Gateway:
@@ -38,6 +40,7 @@ def build_app(
         verify: the host's own authentication: given the scope and the presented secret, it names the caller or None.
         trust_scope_user: take the user that a host's authentication middleware left at `scope["user"]`.
         fallback: the host's app, for every path that is not ours.
+        hooks: see and change requests and answers; called in this order.
         registry: where the metrics go; None makes a registry of the gateway's own.
         access_log: takes one JSON line for each request; None, or `access_log = false`, turns it off.
 
@@ -51,6 +54,7 @@ def build_app(
         verify=verify,
         trust_scope_user=trust_scope_user,
         fallback=fallback,
+        hooks=tuple(hooks),
     )
 
     def log(line: bytes) -> None:

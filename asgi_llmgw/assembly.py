@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,6 +19,7 @@ from asgi_llmgw.components.endpoints import EndpointsMiddleware
 from asgi_llmgw.components.forward import ForwardApp
 from asgi_llmgw.components.health import HealthApp, Readiness, ReadyApp
 from asgi_llmgw.components.heartbeat import HeartbeatMiddleware
+from asgi_llmgw.components.hooks import HooksMiddleware
 from asgi_llmgw.components.json_array import JSONArrayMiddleware
 from asgi_llmgw.components.limits import LimitsMiddleware
 from asgi_llmgw.components.metrics import MetricsApp, store_gauge
@@ -33,6 +34,7 @@ from asgi_llmgw.components.translator import TranslatorMiddleware
 from asgi_llmgw.config import Config
 from asgi_llmgw.exchange import Operation, Principal
 from asgi_llmgw.gateway import Stack
+from asgi_llmgw.hooks import Hooks
 from asgi_llmgw.providers.base import Provider
 from asgi_llmgw.routing.health import Health
 from asgi_llmgw.routing.policy import Balancer, Credentials
@@ -66,6 +68,7 @@ class Given:
     verify: Verify | None = None
     trust_scope_user: bool = False
     fallback: ASGIApp | None = None
+    hooks: Sequence[Hooks] = ()
     drain: Drain = field(default_factory=Drain)
 
     async def aclose(self) -> None:
@@ -104,8 +107,8 @@ def assemble(config: Config, shared: Shared, given: Given) -> Stack:
     chat = _chat(config, providers, transports, retries, _turns(config, stores, shared), owners)
     limits, costs = _limits(config, stores), _costs(config)
     apps: dict[Operation, ASGIApp] = {
-        "chat": costs(_router(config, limits(chat), table, retries.balancer)),
-        "compact": costs(_router(config, limits(compact), table, retries.balancer)),
+        "chat": _router(config, _hooks(config, costs(limits(chat)), given), table, retries.balancer),
+        "compact": _router(config, _hooks(config, costs(limits(compact)), given), table, retries.balancer),
         "stored_response": limits(StoredResponsesMiddleware(forward, owners=owners, providers=providers)),
         "count_tokens": _router(config, limits(counting), table),
         "models": models,
@@ -184,6 +187,10 @@ def _limits(config: Config, stores: Stores) -> Callable[[ASGIApp], ASGIApp]:
         unpriced=settings.unpriced,
         max_body=config.server.max_body_bytes,
     )
+
+
+def _hooks(config: Config, app: ASGIApp, given: Given) -> ASGIApp:
+    return HooksMiddleware(app, hooks=given.hooks, max_body=config.server.max_body_bytes) if given.hooks else app
 
 
 def _costs(config: Config) -> Callable[[ASGIApp], ASGIApp]:

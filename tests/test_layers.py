@@ -29,7 +29,7 @@ FLOORS = (
     ("reasoning", "tool_names"),
     ("translate",),
     ("asgi", "exchange", "logs", "passthrough", "providers", "pricing", "store", "tokens", "upstream"),
-    ("limiting", "render", "routing", "stall"),
+    ("hooks", "limiting", "render", "routing", "stall"),
     tuple(f"components.{path.stem}" for path in sorted((PACKAGE / "components").glob("[!_]*"))),
     ("components",),
     ("config",),

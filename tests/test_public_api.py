@@ -20,6 +20,8 @@ NAMES = (
     "Exchange",
     "Gateway",
     "GatewayError",
+    "Hooks",
+    "HooksMiddleware",
     "LimitsMiddleware",
     "MetricsMiddleware",
     "Principal",

@@ -13,7 +13,7 @@ from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Operation
 from asgi_llmgw.protocols import codec
 from asgi_llmgw.render import DEFAULT_PROTOCOL, send_error
 
-ALWAYS: Final[frozenset[Operation]] = frozenset({"health", "ready", "metrics"})
+ALWAYS: Final[frozenset[Operation]] = frozenset({"health", "ready", "metrics", "status"})
 """The operations that are served to the last."""
 RETRY_AFTER: Final = 1.0
 """Seconds after which a refused client may come back: to another process, or to the one that replaces this."""
