@@ -1,7 +1,7 @@
 """Forwarding without translating: the bytes that come are the bytes that go.
 
 Two things a forwarder may add, both only where they would otherwise be missing: the request for usage in a Chat
-Completions stream (what it brings is taken out again), and an error event where the upstream broke off.
+Completions stream (what it brings is taken out again), and at the end an error event or the terminator.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from asgi_llmgw.sse import ServerSentEvent
 from asgi_llmgw.translate import UsageTap
 
 _EMPTY_USAGE: Final = (b',"usage":null', b', "usage": null')
+_BLANK_LINES: Final = (b"\n\n", b"\n\r\n", b"\r\r")
+_DONE: Final = b"[DONE]"
+_TERMINATOR: Final[Mapping[Protocol, bytes]] = {"openai_chat": b"data: [DONE]\n\n"}
 _NO_CHOICES: Final = (b'"choices":[]', b'"choices": []')
 _FINISH: Final[Mapping[Protocol, re.Pattern[bytes]]] = {
     "openai_chat": re.compile(rb'"finish_reason": ?"[^"]'),
@@ -91,25 +94,28 @@ class PassThrough(UsageTap):
         without_usage: take out the usage that the client did not ask for.
     """
 
-    __slots__ = ("_protocol", "_without_usage")
+    __slots__ = ("_done", "_held", "_protocol", "_without_usage")
 
     def __init__(self, protocol: Protocol, *, without_usage: bool = False) -> None:
         super().__init__(protocol)
         self._protocol: Protocol = protocol
         self._without_usage = without_usage
+        self._done = False
+        self._held = b""
 
     def forward(self, chunk: bytes) -> bytes:
-        """What the client gets for this chunk: the same bytes, unless usage must be taken out."""
-        if not self._without_usage:
+        """What the client gets for this chunk: the same bytes, unless usage must be taken out.
+
+        Of a frame it gets all or nothing: a part of one would be of no use to it, and if the rest never comes, what
+        is told then could not be read behind it.
+        """
+        if self._without_usage:
+            out = self._shown_frames(chunk)
+        else:
             self.feed(chunk)
-            return chunk
-        out = bytearray()
-        try:
-            for frame in self._frames.feed(chunk):
-                out += self._shown(frame)
-        except UpstreamError as error:
-            self.fault = error
-        return bytes(out)
+            out = self._whole_frames(chunk)
+        self._done = self._done or _DONE in out
+        return out
 
     def end(self, error: UpstreamError | None = None) -> bytes:
         """What the client still gets when the upstream's bytes have ended: an error event if they ended too early.
@@ -122,17 +128,41 @@ class PassThrough(UsageTap):
             out = b"".join(self._shown(frame) for frame in self._frames.close())
         told = self.fault
         self.close(error)
-        if self.fault is None or self.fault is told:
-            return out
-        return out + self._error_frame(self.fault)
+        if self.fault is None:
+            return self._terminated(out + self._held)
+        if self.fault is told:
+            return out + self._held
+        protocol = codec(self._protocol)
+        return out + protocol.encode_stream_error(self.fault).encode(protocol.frame_newline)
+
+    def _terminated(self, rest: bytes) -> bytes:
+        """The rest of a good stream, with the terminator that its protocol has and the vendor may have left out."""
+        terminator = _TERMINATOR.get(self._protocol)
+        if terminator is None or self._done or _DONE in rest or self.finish_reason is None:
+            return rest
+        return rest + (b"\n\n" if rest and not rest.endswith(_BLANK_LINES) else b"") + terminator
+
+    def _whole_frames(self, chunk: bytes) -> bytes:
+        """All that has come, up to the last blank line; the rest is kept."""
+        if self._held:
+            chunk, self._held = self._held + chunk, b""
+        if chunk.endswith(_BLANK_LINES):
+            return chunk
+        end = max(chunk.rfind(blank) + len(blank) if blank in chunk else 0 for blank in _BLANK_LINES)
+        self._held = chunk[end:]
+        return chunk[:end]
+
+    def _shown_frames(self, chunk: bytes) -> bytes:
+        out = bytearray()
+        try:
+            for frame in self._frames.feed(chunk):
+                out += self._shown(frame)
+        except UpstreamError as error:
+            self.fault = error
+        return bytes(out)
 
     def _shown(self, frame: ServerSentEvent) -> bytes:
         for event in self._decoder.feed(frame):
             self.observe(event)
         kept = hide_usage(frame)
         return kept.encode() if kept is not None else b""
-
-    def _error_frame(self, error: UpstreamError) -> bytes:
-        protocol = codec(self._protocol)
-        frame = protocol.encode_stream_error(error).encode(protocol.frame_newline)
-        return frame if self._without_usage or self.at_boundary else protocol.frame_newline * 2 + frame

@@ -107,3 +107,32 @@ def test_a_finish_is_seen_in_the_bytes_and_an_empty_one_is_none() -> None:
     assert not tells_finish("openai_chat", chat_chunk({"content": 'say "finish_reason":"stop"'}))
     assert [tells_finish("anthropic_messages", chunk) for chunk in messages_stream("Hi")].count(True) == 1
     assert not tells_finish("gemini_generate", frame({"candidates": [{"finishReason": "STOP"}]}))
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
+def test_a_frame_that_is_cut_off_never_reaches_the_client(newline: bytes) -> None:
+    """F149: what is told behind half a frame would be read as a part of it."""
+    stream = b"".join(chat_stream("Hel", "lo")).replace(b"\n", newline)
+    frames = [frame + newline * 2 for frame in stream.split(newline * 2)[:-1]]
+    for cut in range(1, len(stream) - len(frames[-1]) - len(frames[-2])):
+        passing = PassThrough("openai_chat")
+        out = passing.forward(stream[: cut // 2]) + passing.forward(stream[cut // 2 : cut])
+        end = passing.end()
+        assert stream.startswith(out)
+        assert not out or out.endswith(newline * 2)
+        assert end.startswith(b"data: {") and passing.fault is not None
+
+
+def test_a_chat_stream_whose_vendor_forgets_the_terminator_gets_it() -> None:
+    """F148."""
+    frames = chat_stream("Hi")
+    for last in (frames[-2], frames[-2].rstrip(b"\n")):
+        passing = PassThrough("openai_chat")
+        out = b"".join(passing.forward(chunk) for chunk in (*frames[:-2], last)) + passing.end()
+        assert out == b"".join(frames)
+
+
+def test_a_terminator_without_its_blank_line_stays_as_it_is() -> None:
+    stream = b"".join(chat_stream("Hi")).rstrip(b"\n")
+    passing = PassThrough("openai_chat")
+    assert passing.forward(stream) + passing.end() == stream
