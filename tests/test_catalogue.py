@@ -24,7 +24,6 @@ FAULTS = {
     for number in range(first, last + 1)
 }
 NOT_ON_THIS_PATH = {
-    "C14": "several keys for one provider, which are not rotated yet",
 }
 
 
