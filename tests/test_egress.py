@@ -7,7 +7,6 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,10 +27,10 @@ from asgi_llmgw.upstream.aiohttp import AiohttpUpstream
 from asgi_llmgw.upstream.base import UpstreamRequest
 from tests.faultup import FaultServer, fault_server, response
 from tests.samples import chat_answer, chat_request, chat_stream, gemini_answer, messages_answer, responses_answer
+from tests.sources import nodes
 
 pytestmark = pytest.mark.anyio
 
-PACKAGE = Path(__file__).resolve().parents[1] / "asgi_llmgw"
 ANSWERS: dict[Protocol, bytes] = {
     "openai_chat": chat_answer(),
     "openai_responses": responses_answer(),
@@ -206,8 +205,8 @@ def test_a_path_that_is_none_is_not_put_behind_an_origin(path: str) -> None:
 def test_every_call_goes_to_an_address_that_a_provider_gave() -> None:
     """F084: no code writes one of its own."""
     found = 0
-    for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+    for part in nodes().values():
+        for node in part:
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "UpstreamRequest":
                 url = next(word.value for word in node.keywords if word.arg == "url")
                 assert isinstance(url, ast.Call) and ast.unparse(url.func).endswith("rovider.url"), ast.unparse(node)

@@ -12,8 +12,6 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -30,10 +28,10 @@ from asgi_llmgw.json import JSONObject, dumps
 from asgi_llmgw.testing import SSE_HEADERS, FakeUpstream, RecordingSend, ScriptedReceive, call, http_scope, sse_response
 from asgi_llmgw.upstream.base import UpstreamRequest
 from tests.samples import CHAT_ROLE, DONE, chat_chunk, chat_request, chat_stream, messages_stream
+from tests.sources import PACKAGE, nodes
 
 pytestmark = pytest.mark.anyio
 
-PACKAGE = Path(__file__).resolve().parents[1] / "asgi_llmgw"
 CANARY = re.compile(rb"canary-\d+-\d+-\d+")
 TENANTS, STREAMS, ROUNDS = 20, 10, 3
 PATHS: dict[Protocol, str] = {
@@ -184,16 +182,10 @@ async def test_requests_leave_nothing_behind_in_the_modules() -> None:
     await app.aclose()
 
 
-@cache
-def trees() -> dict[str, list[ast.AST]]:
-    """Everything in each file of the package."""
-    return {str(path): list(ast.walk(ast.parse(path.read_text()))) for path in PACKAGE.rglob("*.py")}
-
-
 def test_no_default_argument_can_be_changed() -> None:
     """F065."""
-    for path, nodes in trees().items():
-        for node in nodes:
+    for path, found in nodes().items():
+        for node in found:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 for default in [*node.args.defaults, *node.args.kw_defaults]:
                     assert not isinstance(default, ast.List | ast.Dict | ast.Set | ast.ListComp | ast.DictComp), (
@@ -225,8 +217,8 @@ def test_no_identity_travels_in_a_context_variable() -> None:
     """F061: the one there is tells of a connection, and is set anew by each call."""
     found = {
         ast.unparse(node.args[0])
-        for nodes in trees().values()
-        for node in nodes
+        for part in nodes().values()
+        for node in part
         if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "ContextVar"
     }
     assert found == {"'asgi_llmgw_connection_reused'"}
