@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from typing import Final, final
 
 import msgspec
 
@@ -16,7 +16,6 @@ from asgi_llmgw.ir import (
     ChatRequest,
     ChatResponse,
     ChoiceEnd,
-    Delta,
     Diagnostic,
     FinishReason,
     PartStart,
@@ -198,6 +197,7 @@ def translate_error(status: int, body: bytes, *, source: Protocol, target: Proto
     return codec(target).encode_error(codec(source).decode_error(status, body))
 
 
+@final
 class _Ping(msgspec.Struct, frozen=True):
     """The upstream says no more than that it is still there."""
 
@@ -231,10 +231,11 @@ class StreamObserver:
 
     def observe(self, event: StreamEvent) -> None:
         """Take note of one event."""
+        if type(event) is TextDelta or type(event) is ReasoningDelta:
+            self.text_length += len(event.text)
+            self.content = True
+            return
         match event:
-            case TextDelta() | ReasoningDelta():
-                self.text_length += len(event.text)
-                self.content = True
             case ToolInputDelta():
                 self.text_length += len(event.fragment)
             case PartStart():
@@ -314,7 +315,7 @@ class StreamTranslator(_Stream):
         recorder: takes note of that state, for clients that will not carry it.
     """
 
-    __slots__ = ("_begun", "_carrier", "_encoder", "_keep_alive", "_names", "_newline", "_plain", "_recorder")
+    __slots__ = ("_begun", "_carrier", "_encoder", "_keep_alive", "_names", "_newline", "_recorder")
 
     def __init__(
         self,
@@ -334,11 +335,6 @@ class StreamTranslator(_Stream):
         self._carrier: Carrier | None = None
         if carriers_key is not None and source != target:
             self._carrier = carrier(source, target, carriers_key)
-        # nearly all events are these, and nobody but the carrier alters them
-        plain: list[type[Delta]] = [TextDelta]
-        plain += [ReasoningDelta] if recorder is None else []
-        plain += [ToolInputDelta] if tool_names is None else []
-        self._plain = tuple(plain)
         self._begun = False
         self._keep_alive = _KEEP_ALIVE.get(target)
         client = codec(target)
@@ -365,12 +361,17 @@ class StreamTranslator(_Stream):
 
     def _encode(self, events: list[StreamEvent | _Ping]) -> bytes:
         newline, encode, carrier = self._newline, self._encoder.feed, self._carrier
-        plain = self._plain
+        thoughts_too, inputs_too = self._recorder is None, self._names is None
         out: list[ServerSentEvent | Comment] = []
         for event in events:
-            if isinstance(event, plain):
+            if (
+                type(event) is TextDelta
+                or (type(event) is ReasoningDelta and thoughts_too)
+                or (type(event) is ToolInputDelta and inputs_too)
+            ):
+                # nearly all events are these, and nobody but the carrier alters them
                 out += encode(event if carrier is None else carrier.delta(event))
-            elif isinstance(event, _Ping):
+            elif type(event) is _Ping:
                 # before the first output the answer may still become an error with a status
                 if self._keep_alive is not None and (out or self._begun):
                     out.append(self._keep_alive)

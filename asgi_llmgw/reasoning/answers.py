@@ -131,7 +131,7 @@ class FieldCarrier(_Sealer):
 
     def delta(self, event: Delta, /) -> Delta:
         """A piece of a part; of a text, the length is noted."""
-        if isinstance(event, TextDelta):
+        if type(event) is TextDelta:
             text = self._texts.get(event.index)
             if text is not None:
                 text.length += len(event.text)
@@ -203,7 +203,7 @@ class ItemCarrier(_Sealer):
     def delta(self, event: Delta, /) -> Delta:
         """A piece of a part, moved to where that is now; the length of words is noted."""
         part = self._open[event.index]
-        if not isinstance(event, ToolInputDelta):
+        if type(event) is not ToolInputDelta:
             part.length += len(event.text)
         return event if event.index == part.index else msgspec.structs.replace(event, index=part.index)
 

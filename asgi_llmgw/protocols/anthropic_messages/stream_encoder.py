@@ -131,9 +131,10 @@ class MessagesStreamEncoder:
 
     def feed(self, event: StreamEvent, /) -> Iterable[ServerSentEvent]:
         """The frames one event makes."""
-        if isinstance(event, (TextDelta, ReasoningDelta)) and event.index == self._going_on and event.text:
-            return (self._more(event.text),)
-        if isinstance(event, ToolInputDelta) and event.index == self._going_on and event.fragment and self._part:
+        if type(event) is TextDelta or type(event) is ReasoningDelta:
+            if event.index == self._going_on and event.text:
+                return (self._more(event.text),)
+        elif type(event) is ToolInputDelta and event.index == self._going_on and event.fragment and self._part:
             self._part.fragments.append(event.fragment)
             return (self._more(event.fragment),)
         if isinstance(event, UsageUpdate):  # waits for nothing, and comes with every chunk of some vendors

@@ -118,13 +118,13 @@ class ChatStreamEncoder:
         """The frames one event makes."""
         if self._ended:
             return ()
+        if type(event) is TextDelta:
+            return self._text(event)
+        if type(event) is ToolInputDelta:
+            return self._arguments(self._parts.get(event.index), event.fragment)
+        if type(event) is ReasoningDelta:
+            return self._reasoning(self._parts.get(event.index), event.text)
         match event:
-            case TextDelta():
-                return self._text(event)
-            case ToolInputDelta():
-                return self._arguments(self._parts.get(event.index), event.fragment)
-            case ReasoningDelta():
-                return self._reasoning(self._parts.get(event.index), event.text)
             case PartStart():
                 return self._start_part(event)
             case PartEnd():
