@@ -96,8 +96,9 @@ class SSEDecoder:
             self._started = True
             chunk = bytes(self._buffer).removeprefix(_BOM)
             self._buffer.clear()
-        newline = b"\n" if _CR not in chunk else _newline(chunk)
-        if newline is None or len(chunk) > self._max_event:
+        # a guess: an event that holds other line ends goes the general way
+        newline = b"\r\n" if _CR in chunk else b"\n"
+        if len(chunk) > self._max_event:
             return list(self._by_lines(chunk))
         separator = newline * 2
         events: list[ServerSentEvent] = []
@@ -109,7 +110,7 @@ class SSEDecoder:
         for block in blocks:
             if block.startswith(self._lead) or self._learn_lead(block, newline):
                 data = block[len(self._lead) :]
-                if _LF not in data:
+                if _LF not in data and _CR not in data:
                     events.append(ServerSentEvent(data, self._name))
                     continue
             events.extend(self._by_lines(block + separator))
@@ -126,7 +127,7 @@ class SSEDecoder:
             self._lead, self._name = b"data: ", ""
             return True
         head, _, rest = block.partition(newline)
-        if head.startswith(b"event: ") and rest.startswith(b"data: "):
+        if head.startswith(b"event: ") and rest.startswith(b"data: ") and _LF not in head and _CR not in head:
             self._lead, self._name = head + newline + b"data: ", head[7:].decode("utf-8", "replace")
             return True
         return False
@@ -190,10 +191,3 @@ class SSEDecoder:
             yield ServerSentEvent(data[0] if len(data) == 1 else b"\n".join(data), event)
         else:
             self._event = ""
-
-
-def _newline(chunk: bytes) -> bytes | None:
-    """How lines end in this chunk, which has a CR; None where they do not all end alike."""
-    if chunk.count(b"\r") == chunk.count(b"\r\n") == chunk.count(b"\n"):
-        return b"\r\n"
-    return None
