@@ -115,13 +115,16 @@ class GeminiStreamEncoder:
         """The frames one event makes."""
         if self._ended:
             return ()
+        if type(event) is TextDelta or type(event) is ReasoningDelta or type(event) is ToolInputDelta:
+            candidate = self._owners.get(event.index)
+            if candidate is None:
+                return ()
+            quick = self._more(candidate, event) if candidate.telling == event.index else None
+            return self._in_order(candidate, event) if quick is None else quick
         match event:
-            case TextDelta() | ReasoningDelta() | ToolInputDelta() | PartEnd():
+            case PartEnd():
                 candidate = self._owners.get(event.index)
-                if candidate is None:
-                    return ()
-                quick = self._more(candidate, event) if candidate.telling == event.index else None
-                return self._in_order(candidate, event) if quick is None else quick
+                return () if candidate is None else self._in_order(candidate, event)
             case PartStart():
                 candidate = self._owners[event.index] = self._candidate(event.choice)
                 candidate.said = True
@@ -142,23 +145,21 @@ class GeminiStreamEncoder:
                 assert_never(event)
 
     def _more(
-        self, candidate: _Candidate, event: TextDelta | ReasoningDelta | ToolInputDelta | PartEnd
+        self, candidate: _Candidate, event: TextDelta | ReasoningDelta | ToolInputDelta
     ) -> tuple[ServerSentEvent, ...] | None:
         """More of the part that is being told, which is what nearly all events of a stream are; None for all others."""
-        if isinstance(event, TextDelta):
+        if type(event) is TextDelta:
             if event.logprobs is not None or not event.text or candidate.carried:
                 return None
             candidate.texts.append(event.text)
             return (ServerSentEvent(_TEXT + dumps(event.text) + candidate.text_end + self._tail),)
-        if isinstance(event, ReasoningDelta):
+        if type(event) is ReasoningDelta:
             candidate.pieces.append(event.text)
             if not event.text or not self._shown:
                 return ()
             return (ServerSentEvent(_TEXT + dumps(event.text) + _THOUGHT + candidate.text_end + self._tail),)
-        if isinstance(event, ToolInputDelta):
-            candidate.pieces.append(event.fragment)
-            return ()
-        return None
+        candidate.pieces.append(event.fragment)
+        return ()
 
     def close(self) -> Iterable[ServerSentEvent]:
         """End of events: a stream that was not ended was cut, and is not made to look whole."""

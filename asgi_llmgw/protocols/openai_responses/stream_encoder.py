@@ -368,11 +368,11 @@ class ResponsesStreamEncoder:
         flow = self._flow
         if flow is not None:
             text = ""
-            if isinstance(event, TextDelta):
+            if type(event) is TextDelta:
                 text = event.text if event.index == flow.index and event.logprobs is None else ""
-            elif isinstance(event, ReasoningDelta):
+            elif type(event) is ReasoningDelta:
                 text = event.text if event.index == flow.index else ""
-            elif isinstance(event, ToolInputDelta):
+            elif type(event) is ToolInputDelta:
                 text = event.fragment if event.index == flow.index else ""
             elif isinstance(event, UsageUpdate):
                 self._teller.count(event.usage)
