@@ -72,6 +72,22 @@ def find_quota_problems(
             )
 
 
+def budget_warnings(
+    limits: LimitsSettings,
+    keys: Iterable[KeySettings],
+    tenants: Mapping[str, TenantSettings],
+    models: Mapping[str, ModelSettings],
+    providers: Mapping[str, ProviderSettings],
+    prices: Mapping[str, PriceSettings],
+) -> list[str]:
+    """What budgets are told to let pass uncounted."""
+    budgets = list(_budgets(dict(enumerate(keys)), tenants, models)) if limits.unpriced == "allow" else []
+    table = build_prices(prices, providers)
+    reached = {target: None for _, allowed in budgets for target in _targets(models, allowed)}
+    unknown = [_spelled(target) for target in reached if table.find(*_pair(target)) is None]
+    return [f"Budgets do not count {_listed(unknown)}: no price is known for it."] if unknown else []
+
+
 def _of_models(models: Mapping[str, ModelSettings]) -> dict[str, tuple[Limit, ...]]:
     """The limits of each model and of what it stands for; each alias is walked once."""
     found: dict[str, tuple[Limit, ...]] = {}

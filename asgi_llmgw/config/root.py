@@ -22,7 +22,7 @@ from asgi_llmgw.config.models import (
     ServerSettings,
 )
 from asgi_llmgw.config.problems import Problems
-from asgi_llmgw.config.quotas import build_limits, build_prices, find_quota_problems
+from asgi_llmgw.config.quotas import budget_warnings, build_limits, build_prices, find_quota_problems
 from asgi_llmgw.config.resolve import build_provider, build_routes
 from asgi_llmgw.config.store import StoreSettings
 from asgi_llmgw.limiting.table import LimitTable
@@ -112,6 +112,7 @@ class Config(BaseModel):
             for key in self.keys
             if key.expires is not None and key.expires <= today
         ]
+        found += budget_warnings(self.limits, self.keys, self.tenants, self.models, self.providers, self.prices)
         if list(self.providers) == [DEMO]:
             found.append(
                 "No vendor is configured: the demo provider makes its answers up. "

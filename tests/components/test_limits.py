@@ -1,4 +1,4 @@
-"""Limits: what is set aside, what is settled, who is refused and how that is told."""
+"""Limits: what is set aside, what is settled, and who is refused."""
 
 from __future__ import annotations
 
@@ -8,106 +8,21 @@ from collections.abc import Mapping
 import anyio
 import pytest
 
-from asgi_llmgw._types import ASGIApp, Receive, Scope, Send
-from asgi_llmgw.asgi import read_body, send_response
-from asgi_llmgw.components.limits import LimitsMiddleware, Unpriced
+from asgi_llmgw._types import Receive, Scope, Send
+from asgi_llmgw.asgi import send_response
+from asgi_llmgw.components.limits import LimitsMiddleware
 from asgi_llmgw.errors import ConfigError, UpstreamError
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Operation, Principal, Target
-from asgi_llmgw.ir import Protocol, Usage
-from asgi_llmgw.json import JSONObject, as_object, as_str, dumps
-from asgi_llmgw.limiting.table import LimitTable
+from asgi_llmgw.ir import Usage
+from asgi_llmgw.json import as_str, dumps
 from asgi_llmgw.pricing import Price, PriceTable
-from asgi_llmgw.render import send_error
-from asgi_llmgw.store.base import Claim, Limit, Measure, Period, Reservation, StoreUnavailable
+from asgi_llmgw.store.base import Limit, Measure, Reservation
 from asgi_llmgw.store.memory import MemoryStore
-from asgi_llmgw.testing import Answer, FakeClock, RecordingSend, ScriptedReceive, call, http_scope
+from asgi_llmgw.testing import FakeClock, RecordingSend, ScriptedReceive, call, http_scope
+from tests.limited import ALICE, BOB, Vendor, error_of, left, limit, limits, scope_of, table
 from tests.samples import chat_request
 
 pytestmark = pytest.mark.anyio
-
-PRICES = PriceTable({"openai/*": Price(input=1.0, output=10.0)}, packaged=False)
-ALICE = Principal("team-a", tenant="acme")
-BOB = Principal("team-b", tenant="acme")
-
-
-def limit(measure: Measure, ceiling: int, period: Period | None = "minute", owner: str = "team-a") -> Limit:
-    return Limit("key", owner, measure, ceiling, None if measure == "slots" else period)
-
-
-def table(*limits: Limit) -> LimitTable:
-    """A table with each limit where its scope says."""
-    found: dict[str, dict[str, tuple[Limit, ...]]] = {"key": {}, "tenant": {}, "model": {}}
-    for one in limits:
-        owners = found[one.scope]
-        owners[one.owner] = (*owners.get(one.owner, ()), one)
-    return LimitTable(keys=found["key"], tenants=found["tenant"], models=found["model"])
-
-
-class Vendor:
-    """Answers, and says what it used. It waits for `go` in the middle."""
-
-    def __init__(self, usage: Usage | None = None, *, failure: UpstreamError | None = None) -> None:
-        self.usage = usage or Usage(input_tokens=8, output_tokens=3)
-        self.failure = failure
-        self.go: asyncio.Event | None = None
-        self.calls = 0
-        self.running = 0
-        self.most = 0
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange: Exchange = scope[SCOPE_KEY]
-        await read_body(receive)
-        exchange.provider, exchange.upstream_model = "openai", "gpt-4o"
-        self.calls += 1
-        self.running += 1
-        self.most = max(self.most, self.running)
-        try:
-            if self.go is not None:
-                await self.go.wait()
-            if self.failure is not None:
-                exchange.fail(self.failure)
-                await send_error(send, self.failure, exchange.client_protocol, request_id="req_1")
-                return
-            exchange.usage, exchange.finish_reason = self.usage, "stop"
-        finally:
-            self.running -= 1
-        await send_response(send, 200, b'{"answer": true}')
-
-
-def scope_of(
-    principal: Principal | None = ALICE,
-    *,
-    protocol: Protocol = "openai_chat",
-    operation: Operation = "chat",
-    route: str | None = "smart",
-    exchange: Exchange | None = None,
-) -> Scope:
-    made = exchange or Exchange("req_1")
-    made.principal, made.client_protocol, made.operation, made.route = principal, protocol, operation, route
-    made.targets = (Target("openai", "gpt-4o"),)
-    return {**http_scope(), SCOPE_KEY: made}
-
-
-def limits(
-    app: ASGIApp,
-    *limits: Limit,
-    store: MemoryStore | None = None,
-    prices: PriceTable = PRICES,
-    unpriced: Unpriced = "refuse",
-) -> LimitsMiddleware:
-    clock = FakeClock()
-    store = store if store is not None else MemoryStore(clock=clock)
-    return LimitsMiddleware(app, store=store, limits=table(*limits), prices=prices, unpriced=unpriced, clock=clock)
-
-
-async def left(store: MemoryStore, limit: Limit) -> int:
-    """What is left of a limit."""
-    found = await store.reserve([Claim(limit, 0)], request_id=f"probe {limit}", lease=0.001)
-    return found.standings[0].remaining
-
-
-def error_of(answer: Answer) -> JSONObject:
-    return as_object(as_object(answer.json).get("error"))
 
 
 async def test_without_a_limit_a_request_passes_straight_through() -> None:
@@ -383,77 +298,6 @@ async def test_the_clients_own_request_id_saves_it_nothing() -> None:
     assert statuses == [200, 429]
 
 
-@pytest.mark.parametrize(
-    ("protocol", "fields"),
-    [
-        ("openai_chat", {"type": "requests", "code": "rate_limit_exceeded"}),
-        ("openai_responses", {"type": "requests", "code": "rate_limit_exceeded"}),
-        ("anthropic_messages", {"type": "rate_limit_error"}),
-        ("gemini_generate", {"code": 429, "status": "RESOURCE_EXHAUSTED"}),
-    ],
-)
-async def test_a_refusal_speaks_the_clients_protocol(protocol: Protocol, fields: JSONObject) -> None:
-    app = limits(Vendor(), limit("requests", 1))
-    exchange = Exchange("req_1")
-    await call(app, scope_of(protocol=protocol), chat_request())
-    answer = await call(app, scope_of(protocol=protocol, exchange=exchange), chat_request())
-    error = error_of(answer)
-    assert (answer.status, exchange.outcome, exchange.limited) == (429, "rejected", "key_rpm")
-    assert {name: error.get(name) for name in fields} == fields
-    assert "key team-a: 1 request per minute" in str(error["message"])
-    assert 0 < int(answer.headers[b"retry-after"]) <= 66
-
-
-@pytest.mark.parametrize(
-    ("protocol", "fields"),
-    [
-        ("openai_chat", {"type": "insufficient_quota", "code": "insufficient_quota"}),
-        ("openai_responses", {"code": "insufficient_quota"}),
-        ("anthropic_messages", {"type": "rate_limit_error"}),
-        ("gemini_generate", {"status": "RESOURCE_EXHAUSTED"}),
-    ],
-)
-async def test_a_budget_that_is_used_up_says_until_when(protocol: Protocol, fields: JSONObject) -> None:
-    vendor = Vendor(Usage(input_tokens=100, output_tokens=99_000))
-    app = limits(vendor, limit("cost", 1_000_000, "month"))
-    await call(app, scope_of(protocol=protocol), chat_request(max_tokens=99_000))
-    answer = await call(app, scope_of(protocol=protocol), chat_request())
-    error = error_of(answer)
-    assert answer.status == 429
-    assert {name: error.get(name) for name in fields} == fields
-    # the clock of these tests stands in November 2023
-    assert "1 USD per month is used up; the month ends at 2023-12-01 00:00 UTC" in str(error["message"])
-    assert int(answer.headers[b"retry-after"]) > 86_400
-    if protocol != "gemini_generate":
-        assert answer.headers[b"x-should-retry"] == b"false"
-
-
-async def test_gemini_clients_are_told_in_the_details() -> None:
-    app = limits(Vendor(), limit("requests", 1))
-    for _ in range(2):
-        answer = await call(app, scope_of(protocol="gemini_generate"), chat_request())
-    (delay,) = [
-        as_object(detail).get("retryDelay")
-        for detail in error_of(answer)["details"]  # type: ignore[union-attr]
-        if as_object(detail).get("@type") == "type.googleapis.com/google.rpc.RetryInfo"
-    ]
-    assert delay == f"{int(answer.headers[b'retry-after'])}s"
-
-
-@pytest.mark.parametrize(
-    ("protocol", "prefix", "suffix"),
-    [("openai_chat", b"x-ratelimit-remaining-", b""), ("anthropic_messages", b"anthropic-ratelimit-", b"-remaining")],
-)
-async def test_every_answer_says_how_the_limits_stand(protocol: Protocol, prefix: bytes, suffix: bytes) -> None:
-    app = limits(Vendor(), limit("requests", 1), limit("tokens", 5000))
-    good = await call(app, scope_of(protocol=protocol), chat_request(max_tokens=100))
-    refused = await call(app, scope_of(protocol=protocol), chat_request(max_tokens=100))
-    assert good.headers[prefix + b"requests" + suffix] == b"0"
-    assert 4800 < int(good.headers[prefix + b"tokens" + suffix]) < 4900
-    assert refused.headers[prefix + b"requests" + suffix] == b"0"
-    assert int(refused.headers[b"retry-after-ms"]) == 1000 * int(refused.headers[b"retry-after"])
-
-
 async def test_a_model_without_a_price_is_refused_under_a_budget() -> None:
     """Money that nobody can count is not spent."""
     vendor = Vendor()
@@ -466,23 +310,6 @@ async def test_a_model_without_a_price_is_refused_under_a_budget() -> None:
     exchange = Exchange("req_1")
     assert (await call(allowed, scope_of(exchange=exchange), chat_request("my-own"))).status == 200
     assert exchange.cost is None
-
-
-class Away(MemoryStore):
-    """A store that cannot be asked."""
-
-    async def reserve(self, *arguments: object, **more: object) -> Reservation:
-        raise StoreUnavailable("away")
-
-
-@pytest.mark.parametrize(("protocol", "status"), [("openai_chat", 503), ("anthropic_messages", 529)])
-async def test_a_store_that_is_away_lets_nobody_in(protocol: Protocol, status: int) -> None:
-    """F185: each protocol has its own word for "overloaded"."""
-    vendor = Vendor()
-    app = limits(vendor, limit("requests", 1), store=Away())
-    answer = await call(app, scope_of(protocol=protocol), chat_request())
-    assert (answer.status, answer.headers[b"retry-after"], vendor.calls) == (status, b"5", 0)
-    assert "cannot be checked" in str(error_of(answer)["message"])
 
 
 async def test_a_body_that_cannot_be_read_is_refused_before_anything_is_taken() -> None:
