@@ -16,6 +16,7 @@ from asgi_llmgw.errors import GatewayError, InvalidUpstreamResponse
 from asgi_llmgw.ir import (
     ChoiceEnd,
     CitationPart,
+    Delta,
     Diagnostic,
     FinishReason,
     MediaPart,
@@ -144,22 +145,21 @@ class GeminiStreamEncoder:
             case _:
                 assert_never(event)
 
-    def _more(
-        self, candidate: _Candidate, event: TextDelta | ReasoningDelta | ToolInputDelta
-    ) -> tuple[ServerSentEvent, ...] | None:
-        """More of the part that is being told, which is what nearly all events of a stream are; None for all others."""
+    def _more(self, candidate: _Candidate, event: Delta) -> tuple[ServerSentEvent, ...] | None:
+        """More of the part that is being told, which is what nearly all events of a stream are; None for a text that
+        brings more than itself."""
+        if type(event) is ToolInputDelta:
+            candidate.pieces.append(event.fragment)
+            return ()
         if type(event) is TextDelta:
             if event.logprobs is not None or not event.text or candidate.carried:
                 return None
             candidate.texts.append(event.text)
             return (ServerSentEvent(_TEXT + dumps(event.text) + candidate.text_end + self._tail),)
-        if type(event) is ReasoningDelta:
-            candidate.pieces.append(event.text)
-            if not event.text or not self._shown:
-                return ()
-            return (ServerSentEvent(_TEXT + dumps(event.text) + _THOUGHT + candidate.text_end + self._tail),)
-        candidate.pieces.append(event.fragment)
-        return ()
+        candidate.pieces.append(event.text)
+        if not event.text or not self._shown:
+            return ()
+        return (ServerSentEvent(_TEXT + dumps(event.text) + _THOUGHT + candidate.text_end + self._tail),)
 
     def close(self) -> Iterable[ServerSentEvent]:
         """End of events: a stream that was not ended was cut, and is not made to look whole."""

@@ -374,7 +374,7 @@ class ResponsesStreamEncoder:
                 text = event.text if event.index == flow.index else ""
             elif type(event) is ToolInputDelta:
                 text = event.fragment if event.index == flow.index else ""
-            elif isinstance(event, UsageUpdate):
+            elif type(event) is UsageUpdate:
                 self._teller.count(event.usage)
                 return ()
             if text:
