@@ -101,7 +101,10 @@ def assemble(config: Config, shared: Shared, given: Given) -> Stack:
         return _readiness(table, providers, given.drain)
 
     stores = _stores(config, shared, given)
-    owners = ResponseOwners(_side_table(stores, shared, "response owners", entries=_RESPONSES))
+    owners = ResponseOwners(
+        _side_table(stores, shared, "response owners", entries=_RESPONSES),
+        keys={name: provider.api_keys for name, provider in providers.items()},
+    )
     forward = _forward(config, providers, transports, retries)
     compact = ResponseOwnersMiddleware(forward, owners=owners, max_body=max_body)
     chat = _chat(config, providers, transports, retries, _turns(config, stores, shared), owners)

@@ -162,6 +162,33 @@ async def test_a_stream_that_breaks_while_it_is_taken_up_again_ends_with_an_erro
     assert b"event: error" in answer.body
 
 
+async def test_a_stream_that_breaks_inside_its_first_event_is_a_bad_gateway(house: House) -> None:
+    house.says("other", made("resp_s"), sse_response(made_in_a_stream("resp_s")[1][:20]))
+    gateway = house.open()
+    await call(gateway, scope("POST", "/v1/responses"), asking("large"))
+    answer = await call(gateway, scope("GET", "/v1/responses/resp_s", query=b"stream=true"))
+    assert answer.status == 502
+
+
+@pytest.mark.parametrize("size", [1, 50, 10_000])
+async def test_a_stream_is_whole_without_its_last_blank_line(house: House, size: int) -> None:
+    whole = b"".join(made_in_a_stream("resp_s")).rstrip(b"\n")
+    pieces = [whole[start : start + size] for start in range(0, len(whole), size)]
+    house.says("other", made("resp_s"), sse_response(*pieces))
+    gateway = house.open()
+    await call(gateway, scope("POST", "/v1/responses"), asking("large"))
+    answer = await call(gateway, scope("GET", "/v1/responses/resp_s", query=b"stream=true"))
+    assert answer.body == whole
+
+
+async def test_a_stream_without_further_events_is_empty(house: House) -> None:
+    house.says("other", made("resp_s"), sse_response())
+    gateway = house.open()
+    await call(gateway, scope("POST", "/v1/responses"), asking("large"))
+    answer = await call(gateway, scope("GET", "/v1/responses/resp_s", query=b"stream=true&starting_after=9"))
+    assert (answer.status, answer.body) == (200, b"")
+
+
 @pytest.mark.parametrize(
     ("method", "action"), [("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/input_items")]
 )
@@ -249,6 +276,26 @@ async def test_a_failure_does_not_carry_a_conversation_to_another_vendor(house: 
     answer = await call(gateway, scope("POST", "/v1/responses"), asking("gpt", previous_response_id="resp_1"))
     assert answer.status == 503
     assert house.asked("other") == []
+
+
+async def test_each_response_is_asked_for_with_the_key_that_made_it() -> None:
+    """C14: it lies in that key's account."""
+    upstream = FakeUpstream([FakeResponse([made("resp_1")]), FakeResponse([made("resp_2")]), FakeResponse([COMPACTED])])
+    document = {
+        "providers": {"openai": {"api_keys": ["upstream-1", "upstream-2"]}},
+        "models": {"gpt": {"targets": ["openai/gpt-5"]}},
+    }
+    gateway = build_app(parse_config(document, environ={}), upstream=upstream, access_log=None)
+    for _ in range(2):
+        await call(gateway, http_scope("POST", "/v1/responses"), asking("gpt"))
+    for name in ("resp_2", "resp_1", "resp_1"):
+        await call(gateway, http_scope("GET", f"/v1/responses/{name}", headers=()))
+    for name in ("resp_1", "resp_2"):
+        await call(gateway, http_scope("POST", "/v1/responses"), asking("gpt", previous_response_id=name))
+    used = [dict(request.headers)[b"authorization"] for request in upstream.requests]
+    first, second = used[:2]
+    assert first != second
+    assert used[2:] == [second, first, first, first, second]
 
 
 async def test_a_model_of_other_vendors_cannot_go_on_from_it(house: House) -> None:

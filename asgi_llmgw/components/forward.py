@@ -222,7 +222,7 @@ class _Call:
         await send_response(self._send, status, body, headers=(*UNCACHED, (b"content-type", b"application/json")))
 
     async def _forward_stream(self, response: UpstreamResponse) -> None:
-        """Chunk for chunk, from any event on; the tap is for the end alone: a stream that is cut ends with an error.
+        """Event for event, from any one on; the tap is for the end alone: a stream that is cut ends with an error.
 
         What the stream tells (usage, the failure of the stored response) belongs to the request that made it.
         """
@@ -234,9 +234,11 @@ class _Call:
                 size += len(chunk)
                 if size > self._max_answer:
                     raise InvalidUpstreamResponse(f"the upstream sent more than {self._max_answer} bytes")
-                passing.forward(chunk)
-                await self._pass_on(chunk, more=True)
+                if out := passing.forward(chunk):
+                    await self._pass_on(out, more=True)
             last = passing.end() if size else b""
+            if not self.started and passing.fault is not None:
+                raise passing.fault
         except UpstreamError as error:
             if not self.started:
                 raise

@@ -5,6 +5,8 @@ Vendors that speak Responses keep what they answered, and clients come back for 
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -24,7 +26,8 @@ class ResponseOwner(msgspec.Struct, frozen=True):
     Args:
         principal: the name of the client key.
         provider: the configured name of the vendor that holds it.
-        credential: which of the provider's keys it was made with: it lies in that key's account.
+        credential: which of the provider's keys it was made with, as it lies in that key's account; None if the
+            provider does not have that key any more.
         upstream_model: what answered, by the vendor's name for it.
         model: the name the client asked for.
         route: the configured name that matched it.
@@ -33,11 +36,18 @@ class ResponseOwner(msgspec.Struct, frozen=True):
 
     principal: str
     provider: str
-    credential: int = 0
+    credential: int | None = None
     upstream_model: str = ""
     model: str = ""
     route: str | None = None
     translated: bool = False
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """As it is kept: keys change their places when a configuration changes."""
+
+    owner: ResponseOwner
+    key: str
 
 
 class ResponseOwners:
@@ -45,19 +55,39 @@ class ResponseOwners:
 
     Args:
         table: where they are kept.
+        keys: each provider's keys, in their order.
         ttl: for so many seconds.
     """
 
-    def __init__(self, table: SideTable, *, ttl: float = RESPONSES_TTL) -> None:
+    def __init__(
+        self, table: SideTable, *, keys: Mapping[str, Sequence[str]] | None = None, ttl: float = RESPONSES_TTL
+    ) -> None:
         self._table = table
+        self._keys = {name: [_fingerprint(key) for key in own] for name, own in (keys or {}).items()}
         self._ttl = ttl
-        self._decoder = msgspec.msgpack.Decoder(ResponseOwner)
+        self._decoder = msgspec.msgpack.Decoder(_Kept)
 
     async def find(self, identifier: str) -> ResponseOwner | None:
         """Who made this response; None if it is not known (any more)."""
         found = await self._table.get(_EVERYBODY, identifier)
-        return None if found is None else self._decoder.decode(found)
+        if found is None:
+            return None
+        try:
+            kept = self._decoder.decode(found)
+        except msgspec.DecodeError:
+            # written by another version
+            return None
+        own = self._keys.get(kept.owner.provider, [])
+        place = own.index(kept.key) if kept.key in own else None
+        return msgspec.structs.replace(kept.owner, credential=place)
 
     async def remember(self, identifier: str, owner: ResponseOwner) -> None:
         """A response has been made."""
-        await self._table.put(_EVERYBODY, identifier, msgspec.msgpack.encode(owner), ttl=self._ttl)
+        own, place = self._keys.get(owner.provider, []), owner.credential
+        kept = _Kept(owner, own[place] if place is not None and place < len(own) else "")
+        await self._table.put(_EVERYBODY, identifier, msgspec.msgpack.encode(kept), ttl=self._ttl)
+
+
+def _fingerprint(key: str) -> str:
+    """Tells keys apart, and nothing about them."""
+    return hashlib.blake2b(key.encode(), digest_size=8, person=b"llmgw owners").hexdigest()
