@@ -7,6 +7,7 @@ than a budget allows, so that a vendor in trouble is not buried under its own cl
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -155,6 +156,7 @@ class Attempts:
         self._ends = started + retries.policy.deadline
         self._tries = 0
         self._retried = 0
+        self._times: Counter[Target] = Counter()
         self._tried: set[Lane] = set()
         self._given_up: set[Lane] = set()
         self._told_when: set[Lane] = set()
@@ -202,6 +204,7 @@ class Attempts:
     def _counted(self, attempt: Attempt | None) -> Attempt | None:
         if attempt is not None:
             self._tries += 1
+            self._times[attempt.target] += 1
             self._tried.add(attempt.lane)
             provider = attempt.target.provider
             if provider not in self._asked:
@@ -239,11 +242,12 @@ class Attempts:
         return None
 
     def _second_round(self) -> Attempt | None:
-        """Everything was tried once: the first target that may do better the next time, after a while."""
+        """Everything was tried: the first target that may do better the next time, after a while."""
         if not self._tries:
             return None
         backoff = self._retries.backoff(self._retried)
-        for target, lanes in self._lanes.items():
+        for target in sorted(self._lanes, key=self._times.__getitem__):
+            lanes = self._lanes[target]
             rests = [self._worth_waiting(lane) for lane in lanes if lane not in self._given_up]
             rest = min((rest for rest in rests if rest is not None), default=None)
             attempt = None if rest is None else self._retry(target, wait=rest + backoff)

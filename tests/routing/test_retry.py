@@ -78,6 +78,11 @@ def test_all_targets_come_first_and_then_the_first_again(failure: FailureClass) 
     assert Desk(A).way(failure) == [("a", 0), ("a", 0), ("a", 0)]
 
 
+def test_further_tries_go_round() -> None:
+    desk = Desk(A, B, policy=RetryPolicy(backoff=0.0, attempts=6))
+    assert [name for name, _ in desk.way("transient")] == ["a", "b", "a", "b", "a", "b"]
+
+
 def test_every_target_has_one_try_however_long_the_chain() -> None:
     chain = [Target(name, "m") for name in "abcde"]
     assert [name for name, _ in Desk(*chain).way("transient")] == list("abcde")
