@@ -235,14 +235,15 @@ class StreamObserver:
             self.text_length += len(event.text)
             self.content = True
             return
+        if type(event) is UsageUpdate:  # some vendors send one with every word
+            self.usage = event.usage
+            return
         match event:
             case ToolInputDelta():
                 self.text_length += len(event.fragment)
             case PartStart():
                 if not isinstance(event.part, (TextPart, ReasoningPart)):
                     self.content = True
-            case UsageUpdate():
-                self.usage = event.usage
             case ChoiceEnd():
                 if self.finish_reason is None:
                     self.finish_reason = event.finish
@@ -371,6 +372,8 @@ class StreamTranslator(_Stream):
             ):
                 # nearly all events are these, and nobody but the carrier alters them
                 out += encode(event if carrier is None else carrier.delta(event))
+            elif type(event) is UsageUpdate:
+                out += encode(event)  # nobody at all
             elif type(event) is _Ping:
                 # before the first output the answer may still become an error with a status
                 if self._keep_alive is not None and (out or self._begun):
