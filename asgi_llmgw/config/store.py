@@ -58,12 +58,20 @@ class StoreSettings(BaseModel):
 
     url: StoreURL = Secret(MEMORY)
     prefix: str = Field(default=PREFIX, pattern=r"^[A-Za-z0-9_.:-]*$", max_length=64)
-    replicas: int = Field(default=1, ge=1, le=10_000)
+    replicas: int | None = Field(default=None, ge=1, le=10_000)
     budgets_when_away: Literal["deny", "allow"] = "deny"
     timeout_ms: int = Field(default=100, ge=5, le=10_000)
 
-    def open(self) -> Stores:
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes count together."""
+        return self.url.reveal() != MEMORY
+
+    def open(self, *, workers: int = 1) -> Stores:
         """The stores. Nothing is connected before it is needed.
+
+        Args:
+            workers: processes that share the limits, where the settings do not say it.
 
         Raises:
             ConfigError: redis-py is not installed.
@@ -71,7 +79,7 @@ class StoreSettings(BaseModel):
         return open_stores(
             self.url.reveal(),
             prefix=self.prefix,
-            replicas=self.replicas,
+            replicas=self.replicas if self.replicas is not None else workers,
             budgets_when_away=self.budgets_when_away,
             timeout=self.timeout_ms / 1000,
         )

@@ -170,6 +170,24 @@ asyncio.run(main())
     assert isinstance(made, Reservation)
 
 
+async def test_what_a_failover_loses_is_charged_all_the_same(client: RedisClient) -> None:
+    """F194: the claims of running requests are gone, what they use counts; nothing becomes negative."""
+    store = RedisStore(client)
+    running = []
+    for number in range(5):
+        made = await store.reserve(
+            [Claim(SLOTS, 1), Claim(COST, 10), Claim(MINUTE, 10)], request_id=str(number), lease=60
+        )
+        assert isinstance(made, Reservation)
+        running.append(made)
+    await client.execute("FLUSHALL")
+    await store.renew(running, lease=60)
+    for made in running * 2:
+        await store.settle(made, {"cost": 3, "tokens": 4})
+    found = await store.reserve([Claim(SLOTS, 0), Claim(COST, 0), Claim(MINUTE, 0)], request_id="look", lease=60)
+    assert [standing.remaining for standing in found.standings] == [10, 100 - 15, 100 - 20]
+
+
 async def test_scripts_that_the_server_has_lost_are_sent_once_more(client: RedisClient) -> None:
     """F186: NOSCRIPT."""
     store = RedisStore(client)
