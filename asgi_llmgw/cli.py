@@ -171,6 +171,10 @@ def describe(config: Config) -> str:
     for key in config.keys:
         until = f", until {key.expires}" if key.expires else ""
         lines.append(f"  {key.name}: {', '.join(key.models)}{until}")
+    limits = config.limit_table().described()
+    if limits:
+        lines.append("limits:")
+        lines += [f"  {text}" for text in limits]
     return "\n".join(lines) + "\n"
 
 

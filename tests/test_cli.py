@@ -99,7 +99,7 @@ def test_check_says_what_a_configuration_means(
     monkeypatch.setenv("MINE", "canary")
     file = tmp_path / "gateway.toml"
     file.write_text(
-        '[[keys]]\nname = "team-a"\nkey = "env:MINE"\nmodels = ["smart"]\nexpires = 2099-01-01\n'
+        '[[keys]]\nname = "team-a"\nkey = "env:MINE"\nmodels = ["smart"]\nexpires = 2099-01-01\nrpm = 600\n'
         '[providers.openai]\napi_key = "canary"\n[models.smart]\ntargets = ["openai/gpt-4o"]\n'
         '[routing]\ndefault = "smart"\n'
     )
@@ -107,7 +107,7 @@ def test_check_says_what_a_configuration_means(
     shown = capsys.readouterr()
     assert "  openai: openai_chat, openai_responses at https://api.openai.com/v1, 1 key\n" in shown.out
     assert "  smart -> openai/gpt-4o\n  every other name is taken for smart\n" in shown.out
-    assert "  team-a: smart, until 2099-01-01\n" in shown.out
+    assert "  team-a: smart, until 2099-01-01\nlimits:\n  key team-a: 600 requests per minute\n" in shown.out
     assert "canary" not in shown.out
     assert shown.err == ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from asgi_llmgw.exchange import Exchange
+from asgi_llmgw.limiting.words import describe
 from asgi_llmgw.store.base import Limit
 
 
@@ -31,6 +32,11 @@ class LimitTable:
     def __bool__(self) -> bool:
         """Whether there is any limit at all."""
         return any(limits for table in (self._keys, self._tenants, self._models) for limits in table.values())
+
+    def described(self) -> tuple[str, ...]:
+        """Every limit in words, each once."""
+        tables = (self._keys, self._tenants, self._models)
+        return tuple({describe(limit): None for table in tables for limits in table.values() for limit in limits})
 
     def of(self, exchange: Exchange) -> tuple[Limit, ...]:
         """The limits that a request meets: those of its key, of its key's tenant and of the model it asks for."""
