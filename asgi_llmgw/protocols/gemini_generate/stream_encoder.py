@@ -123,6 +123,9 @@ class GeminiStreamEncoder:
             quick = self._more(candidate, event) if candidate.telling == event.index else None
             return self._in_order(candidate, event) if quick is None else quick
         match event:
+            case UsageUpdate():
+                self._count(event.usage)
+                return ()
             case PartEnd():
                 candidate = self._owners.get(event.index)
                 return () if candidate is None else self._in_order(candidate, event)
@@ -132,9 +135,6 @@ class GeminiStreamEncoder:
                 return self._in_order(candidate, event)
             case ChoiceEnd():
                 return self._in_order(self._candidate(event.choice), event)
-            case UsageUpdate():
-                self._count(event.usage)
-                return ()
             case ResponseStart():
                 self._begin(event)
                 return ()
