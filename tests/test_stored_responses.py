@@ -321,6 +321,26 @@ async def test_nobody_goes_on_from_the_response_of_another_key(path: str) -> Non
     assert len(house.asked("openai")) == 1
 
 
+@pytest.mark.parametrize(
+    "field",
+    [
+        pytest.param(b'"previous_response\\u005fid":"resp_1"', id="in_escapes"),
+        pytest.param(b'"previous_response_id":"resp_1","previous_response_id":"resp_2"', id="twice"),
+        pytest.param(b'"previous_response_id":"resp_2","previous_response\\u005fid":"resp_1"', id="twice_in_escapes"),
+    ],
+)
+async def test_no_spelling_leads_to_the_response_of_another_key(field: bytes) -> None:
+    """F034"""
+    house = House("openai", "anthropic")
+    house.says("openai", made("resp_1"))
+    gateway = house.open()
+    await call(gateway, scope("POST", "/v1/responses"), asking("gpt"))
+    answer = await call(gateway, scope("POST", "/v1/responses", TEAM_B), b'{"model":"gpt","input":"Hi",%b}' % field)
+    assert answer.status == 400
+    assert error_of(answer.json)["param"] == "previous_response_id"
+    assert len(house.asked("openai")) == 1
+
+
 async def test_an_unknown_previous_response_is_left_to_the_vendor(house: House) -> None:
     house.says("openai", made("resp_2"))
     answer = await call(house.open(), scope("POST", "/v1/responses"), asking("gpt", previous_response_id="resp_old"))

@@ -9,7 +9,7 @@ from asgi_llmgw._types import ASGIApp, Message, Receive, Scope, Send
 from asgi_llmgw.asgi import MAX_BODY, ClientDisconnected, read_body, replay, send_gone
 from asgi_llmgw.errors import GatewayError, RequestError
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Target
-from asgi_llmgw.json import JSONError, JSONObject, as_object, as_str, loads, loads_object, members
+from asgi_llmgw.json import JSONError, JSONObject, as_object, as_str, loads, loads_object, members, repeated_member
 from asgi_llmgw.render import send_error
 from asgi_llmgw.sse import ServerSentEvent, SSEDecoder
 from asgi_llmgw.store.responses import ResponseOwner, ResponseOwners
@@ -90,14 +90,23 @@ class ResponseOwnersMiddleware:
 
 
 def _asked(body: bytes) -> JSONObject:
-    """What a request says of stored responses. Whether the rest of it can be read is the business of others."""
-    if not any(b'"%b"' % name.encode() in body for name in _READ):
+    """What a request says of stored responses. Whether the rest of it can be read is the business of others.
+
+    Raises:
+        RequestError: the previous response is named twice, and readers differ in which of the two they take.
+    """
+    # a name may be written in escapes
+    if b"\\u00" not in body and not any(b'"%b"' % name.encode() in body for name in _READ):
         return {}
     try:
         raw = members(body)
-        return {name: loads(bytes(raw[name])) for name in _READ if name in raw}
+        asked: JSONObject = {name: loads(bytes(raw[name])) for name in _READ if name in raw}
     except JSONError:
         return {}
+    if _PREVIOUS in asked and repeated_member(body, (_PREVIOUS,)):
+        message = f"The parameter '{_PREVIOUS}' is given twice."
+        raise RequestError(message, param=_PREVIOUS, code="repeated_parameter")
+    return asked
 
 
 def _refused(message: str) -> RequestError:
