@@ -37,6 +37,7 @@ from asgi_llmgw.render import send_error
 from asgi_llmgw.routing.endpoints import Endpoint, match_endpoint
 from asgi_llmgw.upstream.base import Upstream, UpstreamRequest, UpstreamResponse
 from asgi_llmgw.upstream.dressed import dress
+from asgi_llmgw.upstream.turns import in_turns
 
 _MAX_ANSWER: Final = 64 * 1024 * 1024
 _MAX_ERROR: Final = 64 * 1024
@@ -230,7 +231,7 @@ class _Call:
         size = 0
         last = b""
         try:
-            async for chunk in response.aiter_raw():
+            async for chunk in in_turns(response.aiter_raw()):
                 size += len(chunk)
                 if size > self._max_answer:
                     raise InvalidUpstreamResponse(f"the upstream sent more than {self._max_answer} bytes")

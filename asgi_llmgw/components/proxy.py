@@ -6,7 +6,6 @@ a gateway must: is it an error, what did it cost, is it whole. When the client l
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Callable
@@ -39,15 +38,12 @@ from asgi_llmgw.render import send_error
 from asgi_llmgw.upstream.base import Upstream, UpstreamRequest, UpstreamResponse
 from asgi_llmgw.upstream.dressed import dress
 from asgi_llmgw.upstream.sniff import sniff
+from asgi_llmgw.upstream.turns import in_turns
 
 MAX_ANSWER: Final = 64 * 1024 * 1024
 MAX_STREAM: Final = 32 * 1024 * 1024
 """Some servers take all that is sent and keep it until the client reads: this times the streams is what they need."""
 MAX_ERROR: Final = 64 * 1024
-TURN: Final = 16 * 1024
-"""Bytes of a stream that are worked on before the other streams have their turn."""
-_CHUNK: Final = TURN // 64
-"""What a chunk costs however small it is."""
 DRAIN_SECONDS: Final = 30.0
 FINISH_GRACE: Final = 10.0
 """Seconds a stream may go on without data once the answer is finished: some servers only send heartbeats then."""
@@ -288,39 +284,22 @@ class _Call:
 
         The scope ends the waiting for a vendor that has finished its answer and does not say that it is over.
         """
-        size = spent = 0
+        size = 0
         ends: float | None = None
         limit = min(self._max_answer, MAX_STREAM)
-        async for chunk in response.aiter_raw():
+        async for chunk in in_turns(response.aiter_raw()):
             scope.deadline = math.inf
             size += len(chunk)
             if size > limit:
                 raise InvalidUpstreamResponse(f"the upstream sent more than {limit} bytes")
             if tells_finish(self._protocol, chunk) or (ends is not None and b"data" in chunk):
                 ends = anyio.current_time() + self._finish_grace
-            if len(chunk) > TURN:
-                await self._in_turns(chunk, passing)
-            else:
-                await self._take(chunk, passing)
-            spent += _CHUNK + len(chunk)
-            if spent >= TURN:
-                # neither the reading nor the sending need ever have waited
-                spent = 0
-                await asyncio.sleep(0)
+            if passing is not None:
+                chunk = passing.forward(chunk)
+                self._note(passing)
+            await self._pass_on(chunk)
             if ends is not None:
                 scope.deadline = ends
-
-    async def _in_turns(self, chunk: bytes, passing: PassThrough | None) -> None:
-        """A chunk of a great many events, as if it had come in small ones."""
-        for start in range(0, len(chunk), TURN):
-            await self._take(chunk[start : start + TURN], passing)
-            await asyncio.sleep(0)
-
-    async def _take(self, chunk: bytes, passing: PassThrough | None) -> None:
-        if passing is not None:
-            chunk = passing.forward(chunk)
-            self._note(passing)
-        await self._pass_on(chunk)
 
     async def _pass_on(self, chunk: bytes) -> None:
         if not self.started:

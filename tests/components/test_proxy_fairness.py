@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import pytest
 
 from asgi_llmgw._types import Headers, Message
-from asgi_llmgw.components.proxy import TURN, ProxyApp
+from asgi_llmgw.components.proxy import ProxyApp
 from asgi_llmgw.components.translator import TranslatorMiddleware
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange
 from asgi_llmgw.json import dumps
 from asgi_llmgw.providers.base import Provider
 from asgi_llmgw.testing import SSE_HEADERS, FakeResponse, ScriptedReceive, http_scope
 from asgi_llmgw.upstream.base import UpstreamRequest
+from asgi_llmgw.upstream.turns import TURN
 from tests.samples import CHAT_ROLE, DONE, chat_chunk, chat_request, messages_stream
 
 pytestmark = pytest.mark.anyio
