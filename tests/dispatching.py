@@ -16,7 +16,7 @@ from asgi_llmgw.components.proxy import ProxyApp
 from asgi_llmgw.components.translator import TranslatorMiddleware
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Hedge, Target, Tried
 from asgi_llmgw.ir import Protocol
-from asgi_llmgw.json import JSONObject, JSONValue, dumps
+from asgi_llmgw.json import JSONObject, dumps
 from asgi_llmgw.providers.base import Provider
 from asgi_llmgw.routing.health import BreakerPolicy, Health
 from asgi_llmgw.routing.policy import Balancer, Credentials
@@ -70,10 +70,10 @@ def stream(*words: str, first: float = 0.0, between: float = 0.0) -> Paced:
     return Paced(steps, headers=SSE_HEADERS)
 
 
-def refusal(status: int, *, after: float = 0.0, body: JSONObject | None = None, **headers: str) -> Paced:
+def refusal(status: int, *, after: float = 0.0, code: str | None = None, **headers: str) -> Paced:
     """An error; underscores in header names stand for hyphens."""
     told = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    text = dumps({"error": {"message": "No.", "type": "x", "code": None}} if body is None else body)
+    text = dumps({"error": {"message": "No.", "type": "x", "code": code}})
     return Paced([text], status=status, headers=(*JSON_HEADERS, *told), after=after)
 
 
@@ -82,9 +82,13 @@ OVERLOADED = Paced([dumps(CHAT_ERROR)], status=503)
 
 @dataclass
 class Vendor:
-    """Gives its answers in order, the last one again and again, and notes who asked when and with which key."""
+    """Gives its answers in order, the last one again and again, and notes who asked when and with which key.
 
-    answers: list[Paced | BaseException]
+    A key in `by_key` has its own answer.
+    """
+
+    answers: Sequence[Paced | BaseException]
+    by_key: Mapping[str, Paced] = field(default_factory=dict)
     requests: list[UpstreamRequest] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     open_calls: int = 0
@@ -93,7 +97,8 @@ class Vendor:
     async def open(self, request: UpstreamRequest, /) -> AsyncIterator[Paced]:
         self.requests.append(request)
         self.times.append(now())
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        answer, *rest = self.answers
+        answer, self.answers = self.by_key.get(self.keys[-1], answer), rest or self.answers
         self.open_calls += 1
         try:
             if isinstance(answer, BaseException):
@@ -110,7 +115,8 @@ class Vendor:
     def keys(self) -> list[str]:
         """The keys that were used, in order."""
         return [
-            dict(request.headers)[b"authorization"].decode().removeprefix("Bearer key-") for request in self.requests
+            dict(request.headers).get(b"authorization", b"").decode().removeprefix("Bearer key-")
+            for request in self.requests
         ]
 
 
@@ -165,13 +171,13 @@ class Stand:
         self,
         exchange: Exchange | None = None,
         *,
-        body: JSONValue | None = None,
+        body: JSONObject | None = None,
         receive: ScriptedReceive | None = None,
-        **fields: JSONValue,
+        stream: bool = False,
     ) -> Asked:
         """One request from its beginning to its end."""
         exchange = self.exchange() if exchange is None else exchange
-        text = dumps(chat_request(**fields) if body is None else body)
+        text = dumps(chat_request(stream=stream) if body is None else body)
         send = RecordingSend()
         receive = ScriptedReceive(text) if receive is None else receive
         before = now()

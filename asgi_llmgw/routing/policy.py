@@ -86,8 +86,11 @@ class Balancer:
                 continue
             turn = turns.get(name)
             if turn is None:
-                turn = turns[name] = self._turns[name] = (self._turns.get(name, -1) + 1) % len(lanes)
-            lanes[:] = lanes[turn:] + lanes[:turn]
+                turn = turns[name] = self._turns[name] = self._turns.get(name, -1) + 1
+            well = [lane for lane in lanes if self.health.usable(lane)]
+            resting = [lane for lane in lanes if lane not in well]
+            turn %= max(1, len(well))
+            lanes[:] = well[turn:] + well[:turn] + resting
             if self._credentials[name].rotation == "least_busy":
                 lanes.sort(key=lambda lane: lane.in_flight)
         return found

@@ -257,8 +257,7 @@ async def test_requests_that_wait_together_do_not_probe_together() -> None:
 
 async def test_a_model_that_is_missing_stays_missing() -> None:
     """D12: 404 the second time as well, without asking; not a 429."""
-    missing = {"error": {"message": "The model `m` does not exist", "code": "model_not_found"}}
-    vendor = Vendor([refusal(404, body=missing)])
+    vendor = Vendor([refusal(404, code="model_not_found")])
     stand = Stand({"a": vendor})
     first, second = await stand.ask(), await stand.ask()
     assert (first.send.status, second.send.status) == (404, 404)

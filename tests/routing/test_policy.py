@@ -166,6 +166,15 @@ def test_keys_take_turns() -> None:
     assert [field.keys(A) for _ in range(4)] == [[0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 1, 2]]
 
 
+def test_the_turn_of_a_resting_key_is_shared_by_all_the_others() -> None:
+    """F173: its neighbour alone would get twice as much."""
+    field = Field(keys={"a": 4})
+    field.failed(A, "credential")
+    firsts = Counter(field.keys(A)[0] for _ in range(30))
+    assert firsts == {1: 10, 2: 10, 3: 10}
+    assert field.keys(A)[-1] == 0
+
+
 def test_keys_take_turns_though_a_request_has_several_targets_at_one_provider() -> None:
     field = Field(keys={"a": 2, "b": 2})
     other = Target("a", "mini")
