@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import anyio
 import pytest
 
 from asgi_llmgw._types import Message
@@ -12,7 +13,7 @@ from asgi_llmgw.app import build_app
 from asgi_llmgw.config import parse_config
 from asgi_llmgw.json import dumps
 from asgi_llmgw.testing import FakeUpstream, RecordingSend, ScriptedReceive, http_scope, sse_response
-from tests.samples import chat_request, chat_stream
+from tests.samples import CHAT_ROLE, chat_request, chat_stream
 from tests.virtual_time import BACKEND
 
 pytestmark = pytest.mark.anyio
@@ -79,4 +80,19 @@ async def test_the_place_of_a_client_that_does_not_read_is_free_again(deaf: bool
     assert served.status == 200
     assert [b'"outcome":"client_disconnected"' in line for line in log] == [False, True, False]
     stuck.never.cancel()
+    await app.aclose()
+
+
+async def test_an_answer_that_is_let_go_late_is_given_up_as_well() -> None:
+    """F117: what the commit guard lets through after a while has a task of its own, which ends with the request."""
+    upstream = FakeUpstream([sse_response(CHAT_ROLE, anyio.Event())])
+    config = parse_config({"providers": {"openai": {"api_key": "k"}}, "server": {"heartbeat_seconds": 0}}, environ={})
+    app = build_app(config, upstream=upstream, access_log=None)
+    before = asyncio.all_tasks()
+    stuck = Stuck(deaf=False)
+    await app(http_scope(), ScriptedReceive(BODY), stuck)
+    assert stuck.taken == 1
+    assert upstream.open_calls == 0
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
     await app.aclose()
