@@ -2,6 +2,9 @@
 
 Neither package is imported here: the client is known by what it can do, its errors by their names, which both share.
 What the host set on its client is not sent to vendors: default headers, cookies, authentication and redirects stay out.
+
+Both libraries take bytes that a server sends after the end of an answer for the beginning of the next one on that
+connection, and tell nobody. aiohttp's client closes such a connection: use it with servers that may do so.
 """
 
 from __future__ import annotations
