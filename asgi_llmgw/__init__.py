@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from asgi_llmgw.app import Gateway, build_app
     from asgi_llmgw.components.auth import AuthMiddleware
+    from asgi_llmgw.components.cache import CacheMiddleware
     from asgi_llmgw.components.dispatch import DispatchApp
     from asgi_llmgw.components.hooks import HooksMiddleware
     from asgi_llmgw.components.limits import LimitsMiddleware
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 
 __all__ = (
     "AuthMiddleware",
+    "CacheMiddleware",
     "Diagnostic",
     "DispatchApp",
     "Exchange",
@@ -52,6 +54,7 @@ __all__ = (
 
 _HOMES: Final = {
     "AuthMiddleware": "components.auth",
+    "CacheMiddleware": "components.cache",
     "Diagnostic": "ir",
     "DispatchApp": "components.dispatch",
     "Exchange": "exchange",

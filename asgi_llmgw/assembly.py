@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from asgi_llmgw._types import ASGIApp
 from asgi_llmgw.components.auth import AuthMiddleware, Verify
+from asgi_llmgw.components.cache import CacheMiddleware
 from asgi_llmgw.components.costs import CostsMiddleware
 from asgi_llmgw.components.count_tokens import CountTokensApp
 from asgi_llmgw.components.dispatch import DispatchApp
@@ -54,6 +55,7 @@ ANONYMOUS: Final = Principal("anonymous")
 
 _DEMO: Final = "demo:"
 _RESPONSES: Final = 50_000
+_ANSWERS: Final = 10_000
 """So many stored responses have a known owner, in this process."""
 _SIDE_TABLE: Final = 64 * 1024 * 1024
 
@@ -108,6 +110,7 @@ def assemble(config: Config, shared: Shared, given: Given) -> Stack:
     forward = _forward(config, providers, transports, retries)
     compact = ResponseOwnersMiddleware(forward, owners=owners, max_body=max_body)
     chat = _chat(config, providers, transports, retries, _turns(config, stores, shared), owners)
+    chat = _cache(config, chat, stores, shared)
     limits, costs = _limits(config, stores), _costs(config)
     apps: dict[Operation, ASGIApp] = {
         "chat": _router(config, _hooks(config, costs(limits(chat)), given), table, retries.balancer),
@@ -190,6 +193,14 @@ def _limits(config: Config, stores: Stores) -> Callable[[ASGIApp], ASGIApp]:
         unpriced=settings.unpriced,
         max_body=config.server.max_body_bytes,
     )
+
+
+def _cache(config: Config, app: ASGIApp, stores: Stores, shared: Shared) -> ASGIApp:
+    seconds = config.cache_times()
+    if not seconds:
+        return app
+    table = _side_table(stores, shared, "cache", entries=_ANSWERS)
+    return CacheMiddleware(app, seconds=seconds, table=table, max_body=config.server.max_body_bytes)
 
 
 def _hooks(config: Config, app: ASGIApp, given: Given) -> ASGIApp:

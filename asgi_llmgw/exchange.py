@@ -110,6 +110,7 @@ class Exchange:
         first_token: `time.monotonic()` when the first content came from upstream.
         text_length: characters that the last attempt has streamed, for an estimate where usage is missing.
         cost: what all attempts have cost, in millionths of a USD; None where no price is known.
+        cache: whether the answer came out of the response cache; None where there is none for this request.
         limited: which kind of limit the request was refused for (`key_rpm`), a metric label.
     """
 
@@ -144,6 +145,7 @@ class Exchange:
     first_token: float | None = None
     text_length: int = 0
     cost: int | None = None
+    cache: Literal["hit", "miss"] | None = None
     limited: str | None = None
     diagnostics: tuple[Diagnostic, ...] = ()
 

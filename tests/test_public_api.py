@@ -15,6 +15,7 @@ from asgi_llmgw.json import JSONObject, as_float, as_list, loads_object
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = (
     "AuthMiddleware",
+    "CacheMiddleware",
     "Diagnostic",
     "DispatchApp",
     "Exchange",

@@ -150,6 +150,7 @@ class ContextMiddleware:
             "cached_tokens": None if usage is None else usage.cache_read_tokens,
             "reasoning_tokens": None if usage is None else usage.reasoning_tokens,
             "cost_usd": None if exchange.cost is None else exchange.cost / 1_000_000,
+            "cache": exchange.cache,
             "duration_ms": _milliseconds(now - exchange.started),
             "ttft_ms": None if exchange.first_token is None else _milliseconds(exchange.first_token - exchange.started),
             "finish_reason": _text(exchange.finish_reason),

@@ -187,6 +187,7 @@ class ModelSettings(LimitedSettings):
     on_loss: OnLoss | None = None
     stream_failure: StreamFailure = "error"
     hedge: HedgeSettings | None = None
+    cache_seconds: Seconds | None = None
 
     @model_validator(mode="after")
     def _one_destination(self) -> Self:

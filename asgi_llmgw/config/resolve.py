@@ -80,6 +80,21 @@ def build_routes(
     return RouteTable(ordered, default=_default(routing, providers, models, found))
 
 
+def cache_times(models: Mapping[str, ModelSettings]) -> dict[str, float]:
+    """For how many seconds answers are remembered, by the model's name; an alias has its model's time or its own."""
+    found: dict[str, float] = {}
+    for start, settings in models.items():
+        walked: set[str] = set()
+        while settings.cache_seconds is None and (alias := settings.alias) is not None:
+            if alias not in models or alias in walked:
+                break
+            walked.add(alias)
+            settings = models[alias]
+        if settings.cache_seconds is not None:
+            found[start] = settings.cache_seconds
+    return found
+
+
 def destination(name: str, routes: Mapping[str, Route]) -> Route | None:
     """Where a model name of the operator's leads, None if nowhere; the name of a glob means its route."""
     if name in routes:

@@ -23,7 +23,7 @@ from asgi_llmgw.config.models import (
 )
 from asgi_llmgw.config.problems import Problems
 from asgi_llmgw.config.quotas import budget_warnings, build_limits, build_prices, find_quota_problems
-from asgi_llmgw.config.resolve import build_provider, build_routes
+from asgi_llmgw.config.resolve import build_provider, build_routes, cache_times
 from asgi_llmgw.config.store import StoreSettings
 from asgi_llmgw.limiting.table import LimitTable
 from asgi_llmgw.pricing import PriceTable
@@ -85,6 +85,10 @@ class Config(BaseModel):
     def route_table(self) -> RouteTable:
         """Which model name goes where."""
         return build_routes(self.routing, self.providers, self.models)
+
+    def cache_times(self) -> dict[str, float]:
+        """For how many seconds answers are remembered, by the model's name; those that are missing have no cache."""
+        return cache_times(self.models)
 
     def client_keys(self) -> tuple[Key, ...]:
         """Who may come in: digests, never secrets. None at all means that everybody on this machine may."""

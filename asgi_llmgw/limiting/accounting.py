@@ -91,6 +91,8 @@ def _earlier(exchange: Exchange) -> list[Used]:
 
 def _last(exchange: Exchange, estimate: Estimate, answered: Answered) -> Usage | None:
     usage = exchange.usage
+    if exchange.cache == "hit":
+        return None
     if exchange.failure is not None and exchange.first_token is None and not exchange.text_length:
         return usage if usage is None else _mended(usage, Usage(input_tokens=0, output_tokens=0))
     if exchange.provider is None and not answered.began:

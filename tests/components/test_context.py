@@ -353,7 +353,14 @@ async def test_the_access_log_tells_the_whole_story() -> None:
     asked = {"method": "POST", "endpoint": "/v1/chat/completions", "api_key": "team-a", "protocol": "openai_chat"}
     went = {"model": "smart-1", "route": "smart-*", "provider": "claude", "upstream_model": "claude-sonnet-4-5"}
     ended = {"attempts": 2, "status": 200, "outcome": "completed", "stream": True, "finish_reason": "stop"}
-    tokens = {"input_tokens": 10, "output_tokens": 5, "cached_tokens": 4, "reasoning_tokens": 3, "cost_usd": 0.002106}
+    tokens = {
+        "input_tokens": 10,
+        "output_tokens": 5,
+        "cached_tokens": 4,
+        "reasoning_tokens": 3,
+        "cost_usd": 0.002106,
+        "cache": None,
+    }
     rest = {"duration_ms": 1000.0, "ttft_ms": 250.0, "error": None, "diagnostics": 2, "diagnostic_codes": ["dropped"]}
     assert entry == head | asked | went | ended | tokens | rest
 
