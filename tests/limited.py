@@ -14,7 +14,7 @@ from asgi_llmgw.json import JSONObject, as_object
 from asgi_llmgw.limiting.table import LimitTable
 from asgi_llmgw.pricing import Price, PriceTable
 from asgi_llmgw.render import send_error
-from asgi_llmgw.store.base import Claim, Limit, Measure, Period
+from asgi_llmgw.store.base import Claim, Limit, Measure, Period, Reservation, StoreUnavailable
 from asgi_llmgw.store.memory import MemoryStore
 from asgi_llmgw.testing import Answer, FakeClock, http_scope
 
@@ -101,3 +101,10 @@ async def left(store: MemoryStore, limit: Limit) -> int:
 
 def error_of(answer: Answer) -> JSONObject:
     return as_object(as_object(answer.json).get("error"))
+
+
+class Away(MemoryStore):
+    """A store that cannot be asked."""
+
+    async def reserve(self, *arguments: object, **more: object) -> Reservation:
+        raise StoreUnavailable("away")

@@ -31,6 +31,7 @@ from asgi_llmgw.testing import (
 )
 from tests.samples import (
     CHAT_ERROR,
+    MESSAGES_OVERLOADED,
     chat_answer,
     chat_request,
     chat_stream,
@@ -200,6 +201,21 @@ async def test_the_first_word_of_a_messages_stream_is_no_count_of_its_output() -
     cost = running.entry["cost_usd"]
     # 9 tokens in at 3 USD, 302 out at 15 USD per million
     assert isinstance(cost, float) and cost == pytest.approx(0.000027 + 0.00453)
+
+
+@pytest.mark.anyio
+async def test_an_attempt_that_failed_costs_what_its_vendor_reported() -> None:
+    """9 tokens in and 1 out at 3 and 15 USD per million, then 9 and 3 at 2.5 and 10."""
+    begun = [messages_stream("Hello")[0], frame(MESSAGES_OVERLOADED, "error")]
+    models: JSONObject = {"smart": {"targets": ["anthropic/claude-sonnet-4-5", "openai/gpt-4o"]}}
+    running = Running(
+        configured({"budget_usd": 1.0}, models=models),
+        sse_response(*begun),
+        sse_response(*chat_stream("Hello", " you", usage=True)),
+    )
+    assert (await running.ask(chat_request(stream=True))).status == 200
+    assert running.entry["attempts"] == 2
+    assert running.entry["cost_usd"] == pytest.approx(0.000042 + 0.000053)
 
 
 @pytest.mark.anyio

@@ -27,6 +27,7 @@ Unpriced: TypeAlias = Literal["refuse", "allow"]
 UNMETERED: Final[frozenset[Operation]] = frozenset({"count_tokens", "stored_response"})
 """The operations that generate nothing: they count as requests alone."""
 
+_METERED: Final[frozenset[Measure]] = frozenset({"tokens", "cost"})
 _NOTHING: Final = Estimate(0, 0)
 
 
@@ -87,6 +88,8 @@ class LimitsMiddleware:
             return
         exchange = Exchange.get_or_create(scope)
         limits = self._limits.of(exchange)
+        if exchange.operation in UNMETERED:
+            limits = tuple(limit for limit in limits if limit.measure not in _METERED)
         if not limits:
             await self._app(scope, receive, send)
             return
@@ -116,7 +119,7 @@ class LimitsMiddleware:
         self, exchange: Exchange, limits: tuple[Limit, ...], receive: Receive
     ) -> tuple[Estimate, Receive]:
         """The most the request may use; its body is looked at only where a limit needs it."""
-        if exchange.operation in UNMETERED or not any(limit.measure in ("tokens", "cost") for limit in limits):
+        if not any(limit.measure in _METERED for limit in limits):
             return _NOTHING, receive
         body = await read_body(receive, headers=exchange.headers, limit=self._max_body)
         protocol = exchange.client_protocol or "openai_chat"
@@ -150,11 +153,9 @@ class LimitsMiddleware:
                 case "requests" | "slots":
                     claims.append(Claim(limit, 1))
                 case "tokens":
-                    if exchange.operation not in UNMETERED:
-                        claims.append(Claim(limit, expected.tokens))
+                    claims.append(Claim(limit, expected.tokens))
                 case "cost":
-                    if exchange.operation not in UNMETERED:
-                        claims.append(Claim(limit, self._highest_cost(exchange, limit, expected)))
+                    claims.append(Claim(limit, self._highest_cost(exchange, limit, expected)))
         return claims
 
     def _highest_cost(self, exchange: Exchange, limit: Limit, expected: Estimate) -> int:
@@ -226,7 +227,7 @@ class _Admitted:
         self._settled = True
         actual: dict[Measure, int] = {}
         exchange = self._exchange
-        if exchange.operation not in UNMETERED and self._expected is not _NOTHING:
+        if self._expected is not _NOTHING:
             used = used_by(exchange, self._expected, self._answered)
             exchange.cost = cost_of(used, self._prices)
             actual = {"tokens": tokens_of(used), "cost": exchange.cost or 0}

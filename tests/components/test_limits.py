@@ -19,7 +19,7 @@ from asgi_llmgw.pricing import Price, PriceTable
 from asgi_llmgw.store.base import Limit, Measure, Reservation
 from asgi_llmgw.store.memory import MemoryStore
 from asgi_llmgw.testing import FakeClock, RecordingSend, ScriptedReceive, call, http_scope
-from tests.limited import ALICE, BOB, Vendor, error_of, left, limit, limits, scope_of, table
+from tests.limited import ALICE, BOB, Away, Vendor, error_of, left, limit, limits, scope_of, table
 from tests.samples import chat_request
 
 pytestmark = pytest.mark.anyio
@@ -266,6 +266,12 @@ async def test_a_count_of_tokens_is_a_request_and_no_tokens() -> None:
     assert (await call(app, scope_of(operation="count_tokens"), chat_request())).status == 200
     assert (await call(app, scope_of(operation="count_tokens"), chat_request())).status == 429
     assert await left(store, tpm) == 50
+
+
+async def test_a_count_of_tokens_under_a_limit_of_tokens_alone_meets_none() -> None:
+    """The store is away, and is not asked."""
+    app = limits(Vendor(), limit("tokens", 50), store=Away())
+    assert (await call(app, scope_of(operation="count_tokens"), chat_request())).status == 200
 
 
 @pytest.mark.parametrize("operation", ["chat", "compact", "count_tokens", "stored_response"])

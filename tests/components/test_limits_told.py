@@ -7,10 +7,8 @@ import pytest
 from asgi_llmgw.exchange import Exchange
 from asgi_llmgw.ir import Protocol, Usage
 from asgi_llmgw.json import JSONObject, as_object
-from asgi_llmgw.store.base import Reservation, StoreUnavailable
-from asgi_llmgw.store.memory import MemoryStore
 from asgi_llmgw.testing import call
-from tests.limited import Vendor, error_of, limit, limits, scope_of
+from tests.limited import Away, Vendor, error_of, limit, limits, scope_of
 from tests.samples import chat_request
 
 pytestmark = pytest.mark.anyio
@@ -85,13 +83,6 @@ async def test_every_answer_says_how_the_limits_stand(protocol: Protocol, prefix
     assert 4800 < int(good.headers[prefix + b"tokens" + suffix]) < 4900
     assert refused.headers[prefix + b"requests" + suffix] == b"0"
     assert int(refused.headers[b"retry-after-ms"]) == 1000 * int(refused.headers[b"retry-after"])
-
-
-class Away(MemoryStore):
-    """A store that cannot be asked."""
-
-    async def reserve(self, *arguments: object, **more: object) -> Reservation:
-        raise StoreUnavailable("away")
 
 
 @pytest.mark.parametrize(("protocol", "status"), [("openai_chat", 503), ("anthropic_messages", 529)])
