@@ -76,7 +76,7 @@ class RedisStore:
         _integer(await self._client.run(self._settle, self._keys(identity, reservation.claims), arguments))
 
     async def aclose(self) -> None:
-        """Close the connections of this event loop."""
+        """Close the connections."""
         await self._client.aclose()
 
     def _now(self) -> str | int:

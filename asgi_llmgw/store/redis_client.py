@@ -72,7 +72,9 @@ class RedisClient:
             raise ConfigError("store.url is not the address of a Redis") from None
         self._url = url
         self._timeout = timeout
-        self._longest = POOL_WAIT + CONNECT + (_HANDSHAKE + 1) * timeout
+        # waiting for one of our own connections must not look like a store that is away
+        self._pool_wait, self._connect_wait = max(POOL_WAIT, timeout), max(CONNECT, timeout)
+        self._longest = self._pool_wait + self._connect_wait + (_HANDSHAKE + 1) * timeout
         self._clients: dict[asyncio.AbstractEventLoop, _Redis] = {}
         self._running: set[asyncio.Future[object]] = set()
         self._no_digests = False
@@ -94,9 +96,20 @@ class RedisClient:
         return await self._to_its_end(lambda client: self._evaluate(client, script, keys, arguments))
 
     async def aclose(self) -> None:
-        """Close the connections of this event loop, once the commands that are under way have ended."""
+        """Close the connections, in whichever loop they are, once the commands that are under way have ended."""
+        here = asyncio.get_running_loop()
+        for loop in list(self._clients):
+            if loop is here:
+                await self._close_here()
+            elif loop.is_running():
+                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._close_here(), loop))
+            else:
+                # nothing can be awaited there any more
+                self._clients.pop(loop, None)
+
+    async def _close_here(self) -> None:
         loop = asyncio.get_running_loop()
-        ours = [task for task in self._running if task.get_loop() is loop]
+        ours = [task for task in list(self._running) if task.get_loop() is loop]
         if ours:
             await asyncio.wait(ours)
         client = self._clients.pop(loop, None)
@@ -154,9 +167,9 @@ class RedisClient:
         pool = BlockingConnectionPool.from_url(
             self._url,
             max_connections=CONNECTIONS,
-            timeout=POOL_WAIT,
+            timeout=self._pool_wait,
             socket_timeout=self._timeout,
-            socket_connect_timeout=CONNECT,
+            socket_connect_timeout=self._connect_wait,
             health_check_interval=HEALTH_CHECK,
             protocol=2,
             driver_info=None,

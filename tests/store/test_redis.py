@@ -22,6 +22,7 @@ from asgi_llmgw.store.guarded import GuardedStore
 from asgi_llmgw.store.memory import MemoryStore
 from asgi_llmgw.store.redis import RedisSideTable, RedisStore
 from asgi_llmgw.store.redis_client import RedisClient, Script
+from tests.servers import background
 from tests.store.redis_server import RedisServer, free_port, redis_server
 
 pytestmark = pytest.mark.anyio
@@ -361,6 +362,23 @@ def test_each_event_loop_has_its_own_connections(redis: RedisServer) -> None:
             await client.aclose()
 
     assert [asyncio.run(use()) for _ in range(3)] == [b"here"] * 3
+
+
+async def test_connections_of_another_loop_are_closed_there(redis: RedisServer) -> None:
+    """F199: two servers in two threads share an app, and one of them closes it."""
+    client = RedisClient(redis.url, timeout=5)
+
+    async def use() -> object:
+        return await client.execute("CLIENT", "SETNAME", "elsewhere")
+
+    async with client_of(redis.url) as other:
+        with background() as elsewhere:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(use(), elsewhere.loop))
+            assert "elsewhere" in str(await other.execute("CLIENT", "LIST"))
+            await client.aclose()
+            async with asyncio.timeout(5):
+                while "elsewhere" in str(await other.execute("CLIENT", "LIST")):
+                    pass
 
 
 @pytest.mark.parametrize("database", ["/0", "/3", ""])
