@@ -150,6 +150,19 @@ async def test_a_client_that_leaves_in_the_middle_of_the_answer_ends_it() -> Non
     assert asked.exchange.outcome == "client_disconnected" and asked.seconds == 15.0
 
 
+async def test_a_request_that_is_cancelled_has_a_record_of_what_it_used() -> None:
+    """Some servers cancel what nobody reads any more."""
+    vendors = {"a": Vendor([stream("a", first=60.0)]), "b": Vendor([stream("12", "345", first=1.0, between=10.0)])}
+    stand = Stand(vendors)
+    exchange = stand.exchange(hedge=HEDGE)
+    task = asyncio.create_task(stand.ask(exchange, stream=True))
+    await asyncio.sleep(25)
+    task.cancel()
+    await asyncio.wait([task])
+    assert (exchange.provider, exchange.text_length, exchange.first_token) == ("b", 5, 9.0)
+    assert stand.idle
+
+
 async def test_a_cap_holds_what_it_costs() -> None:
     """F178: at most 5 % more, and one to begin with."""
     vendors = {"a": Vendor([whole("From a", after=20)]), "b": Vendor([whole("From b", after=1)])}

@@ -6,7 +6,7 @@ It buys a shorter tail with tokens, so it is off by default, and bounded to a sh
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Final
 
 import anyio
@@ -19,22 +19,21 @@ from asgi_llmgw.exchange import SCOPE_KEY, Exchange
 from asgi_llmgw.routing.retry import Attempt, Attempts, Retries, RetryBudget, RetryPolicy
 
 LOST: Final = "lost"
-_OF_AN_ATTEMPT: Final = frozenset(
-    {
-        "provider",
-        "upstream_model",
-        "credential",
-        "upstream_protocol",
-        "translated",
-        "outcome",
-        "failure",
-        "usage",
-        "finish_reason",
-        "first_token",
-        "text_length",
-        "diagnostics",
-    }
+_OF_AN_ATTEMPT: Final = (
+    "provider",
+    "upstream_model",
+    "credential",
+    "upstream_protocol",
+    "translated",
+    "outcome",
+    "failure",
+    "usage",
+    "finish_reason",
+    "first_token",
+    "text_length",
+    "diagnostics",
 )
+"""What an attempt writes into its record."""
 
 
 class Hedging:
@@ -141,10 +140,16 @@ class _Race:
             group.cancel_scope.cancel()
 
     def _note(self, own: Exchange) -> None:
-        """Each attempt counts, also the one that was given up."""
+        """Each attempt counts, also the one given up; the record of the winner, or of the last, is the request's.
+
+        This happens to requests that are cancelled too: somebody has to pay for what they have used.
+        """
         if self._winner is not None and self._winner is not own:
             for tried in own.tried:
                 tried.failure = LOST if tried.failure in (None, "cancelled") else tried.failure
+        elif own.tried:
+            for name in _OF_AN_ATTEMPT:
+                setattr(self._exchange, name, getattr(own, name))
         self._exchange.tried += own.tried
         self._exchange.attempts += own.attempts
 
@@ -153,12 +158,10 @@ class _Race:
         if not self._results:
             raise ClientDisconnected
         made = [found for found in self._results if found[0].made] or self._results
-        result, own = next((found for found in made if found[1] is self._winner), made[-1])
+        result, _ = next((found for found in made if found[1] is self._winner), made[-1])
         for other, _ in made:
             if other is not result and other.failure is not None:
                 self._attempts.failed(other.attempt, other.failure)
-        for name in (field.name for field in fields(own) if field.name in _OF_AN_ATTEMPT):
-            setattr(self._exchange, name, getattr(own, name))
         return result
 
     def _claim(self, own: Exchange) -> Callable[[], bool]:
