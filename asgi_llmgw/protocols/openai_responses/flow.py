@@ -10,11 +10,11 @@ from typing import Final
 
 import msgspec
 
-from asgi_llmgw.ir import ReasoningDelta, TextDelta, ToolInputDelta
+from asgi_llmgw.ir import Delta, TextDelta
 
 
-class _Delta(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
-    """A delta; the members are in OpenAI's order, in which they are found fastest."""
+class _Frame(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    """A frame of a delta; the members are in OpenAI's order, in which they are found fastest."""
 
     type: str
     sequence_number: int = 0
@@ -27,7 +27,7 @@ class _Delta(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False)
     obfuscation: str = ""
 
 
-_decode: Final = msgspec.json.Decoder(_Delta).decode
+_decode: Final = msgspec.json.Decoder(_Frame).decode
 _OTHERWISE: Final = (msgspec.DecodeError, ValueError)
 
 
@@ -47,7 +47,7 @@ class Flow:
 
     def __init__(
         self,
-        make: type[TextDelta | ReasoningDelta | ToolInputDelta],
+        make: type[Delta],
         index: int,
         kind: str,
         output: int,
@@ -63,7 +63,7 @@ class Flow:
         self._summary = summary
         self._length = 0
 
-    def more(self, data: bytes) -> TextDelta | ReasoningDelta | ToolInputDelta | None:
+    def more(self, data: bytes) -> Delta | None:
         """What the frame adds to the part; None where it is not plainly the next delta of it."""
         try:
             delta = _decode(data)
