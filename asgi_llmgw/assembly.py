@@ -256,11 +256,11 @@ def _stores(config: Config, shared: Shared, given: Given) -> Stores:
     gauge = shared.keep("store gauge", None, lambda: store_gauge(given.registry))
 
     def make() -> Stores:
-        stores = config.store.open()
+        stores = config.store.open(workers=config.server.workers)
         stores.watch(gauge.set)
         return stores
 
-    return shared.keep("stores", config.store, make, close=lambda stores: stores.aclose())
+    return shared.keep("stores", (config.store, config.server.workers), make, close=lambda stores: stores.aclose())
 
 
 def _turns(config: Config, stores: Stores, shared: Shared) -> SideTable | None:

@@ -117,6 +117,11 @@ class Config(BaseModel):
             if key.expires is not None and key.expires <= today
         ]
         found += budget_warnings(self.limits, self.keys, self.tenants, self.models, self.providers, self.prices)
+        if self.server.workers > 1 and not self.store.is_shared and self.limit_table():
+            found.append(
+                f"Limits are counted by each of the {self.server.workers} workers for itself: "
+                "point store.url at a Redis to have them counted together."
+            )
         if list(self.providers) == [DEMO]:
             found.append(
                 "No vendor is configured: the demo provider makes its answers up. "
