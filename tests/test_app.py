@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import threading
+
 import anyio
+import anyio.to_thread
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -202,3 +205,31 @@ def test_a_server_can_make_it_from_the_environment(monkeypatch: pytest.MonkeyPat
     for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY", "LLMGW_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     assert from_environment().readiness.ready
+
+
+async def test_authentication_that_blocks_holds_up_nobody_else() -> None:
+    """F207: the way of docs/deployment.md, threads of its own."""
+    limiter, asked, answered = anyio.CapacityLimiter(1), threading.Event(), threading.Event()
+
+    def look_up(secret: str | None) -> Principal | None:
+        asked.set()
+        assert answered.wait(10)
+        return Principal("host-user") if secret == "host-token" else None
+
+    async def verify(scope: Scope, secret: str | None) -> Principal | None:
+        return await anyio.to_thread.run_sync(look_up, secret, limiter=limiter)
+
+    gateway = build_app(DEMO, verify=verify, access_log=None)
+    headers = ((b"authorization", b"Bearer host-token"), (b"content-type", b"application/json"))
+    answers: list[int] = []
+
+    async def ask() -> None:
+        answers.append((await call(gateway, http_scope(headers=headers), chat_request("demo"))).status)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask)
+        await anyio.to_thread.run_sync(asked.wait)
+        assert (await call(gateway, get("/health"))).status == 200
+        assert answers == []
+        answered.set()
+    assert answers == [200]
