@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, get_args
 
 import anyio.to_thread
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from asgi_llmgw._types import ASGIApp, Message, Receive, Scope, Send
 from asgi_llmgw.asgi import ClientDisconnected
 from asgi_llmgw.errors import ConfigError, GatewayError, RequestError, UpstreamError
-from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Operation, Outcome
+from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Operation, Outcome, Target
 from asgi_llmgw.ir import Usage
+from asgi_llmgw.pricing import MAX_TOKENS
 from asgi_llmgw.render import NO_STORE, send_document, send_error
+from asgi_llmgw.routing.health import Health
 
 COUNTED: Final[frozenset[Operation]] = frozenset({"chat", "compact", "stored_response"})
 """The operations that reach a model."""
@@ -126,6 +130,46 @@ def store_gauge(registry: CollectorRegistry) -> Gauge:
     )
 
 
+class TargetStates(Collector):
+    """How many lanes to the vendors are in which state, at the moment somebody looks.
+
+    A lane is one model at one provider with one key. Models that clients have named are told together, as `other`.
+    Several worker processes have no common view of this: it is missing where they share their metrics.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._health: Health | None = None
+        self._known: frozenset[tuple[str, str]] = frozenset()
+        registry.register(self)
+
+    def show(self, health: Health, targets: Iterable[Target]) -> None:
+        """From now on tell of this.
+
+        Args:
+            targets: the configured ones, whose models have labels of their own.
+        """
+        self._health = health
+        self._known = frozenset((target.provider, target.model) for target in targets)
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        """What prometheus_client asks for."""
+        views = () if self._health is None else self._health.views()
+        counts: dict[tuple[str, ...], int] = {}
+        for view in views:
+            provider, credential, model = view.key
+            name = _label(model) if (provider, model) in self._known else OTHER
+            labels = (_label(provider), name, str(credential), view.state)
+            counts[labels] = counts.get(labels, 0) + 1
+        family = GaugeMetricFamily(
+            "llm_target_state",
+            "Lanes to vendors by state: 1, or how many models that clients have named.",
+            labels=("provider", "model", "key", "state"),
+        )
+        for labels, count in counts.items():
+            family.add_metric(labels, count)
+        return [family]
+
+
 class _WatchedSend:
     """A `send` that sees how the answer went and counts it among the open streams while it is one."""
 
@@ -183,6 +227,9 @@ class _Metrics:
         self._errors = Counter(
             "llm_errors_total", "Requests that did not succeed.", (*caller, "error_type"), registry=registry
         )
+        self._attempts = Counter(
+            "llm_attempts_total", "Calls to vendors, and what came of each.", ("provider", "result"), registry=registry
+        )
         self._duration = Histogram(
             "llm_request_duration_seconds",
             "From the first byte of the request to the settled end.",
@@ -226,6 +273,8 @@ class _Metrics:
         if exchange.usage is not None:
             for kind, count in _token_counts(exchange.usage):
                 self._counter(self._tokens, (*caller, kind)).inc(count)
+        for tried in exchange.tried:
+            self._counter(self._attempts, (_label(tried.provider), tried.failure or "ok")).inc()
         if exchange.cost:
             self._counter(self._cost, caller).inc(exchange.cost / _MILLION)
         if outcome != "completed":
@@ -264,7 +313,7 @@ def _token_counts(usage: Usage) -> list[tuple[str, int]]:
         ("cache_write", usage.cache_write_tokens),
         ("reasoning", usage.reasoning_tokens),
     )
-    return [(kind, count) for kind, count in counts if count is not None and count > 0]
+    return [(kind, count) for kind, count in counts if count is not None and 0 < count <= MAX_TOKENS]
 
 
 def _error_type(exchange: Exchange, outcome: Outcome, error: BaseException | None) -> str:

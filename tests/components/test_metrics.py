@@ -104,11 +104,13 @@ async def test_counts_who_was_refused_for_which_limit_whatever_was_asked_for() -
     assert registry.get_sample_value("llm_limited_total", {"api_key": "team-a", "limit": "key_rpm"}) == 1
 
 
-async def test_a_vendors_negative_count_does_not_break_the_request() -> None:
+async def test_a_vendors_impossible_count_does_not_break_the_request() -> None:
+    """F140"""
     exchange = chat()
-    exchange.usage = Usage(input_tokens=-1)
+    exchange.usage = Usage(input_tokens=-1, output_tokens=10**18)
     registry = await counted(exchange)
     assert registry.get_sample_value("llm_tokens_total", {**CALLER, "type": "input"}) is None
+    assert registry.get_sample_value("llm_tokens_total", {**CALLER, "type": "output"}) is None
 
 
 async def test_what_is_unknown_has_a_name_of_its_own() -> None:

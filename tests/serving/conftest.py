@@ -48,14 +48,18 @@ def house(request: pytest.FixtureRequest) -> OpenHouse:
 
     @asynccontextmanager
     async def opened(
-        *scenarios: list[Step], kind: str = "openai", settings: dict[str, object] | None = None, **provider: object
+        *scenarios: list[Step],
+        kind: str = "openai",
+        settings: dict[str, object] | None = None,
+        limits: dict[str, object] | None = None,
+        **provider: object,
     ) -> AsyncIterator[House]:
         async with fault_server(*scenarios) as vendor:
             base = f"{vendor.url}/v1" if kind == "openai" else vendor.url
             config = parse_config(
                 {
                     "server": settings or {},
-                    "keys": [{"name": "team", "key": KEY}],
+                    "keys": [{"name": "team", "key": KEY, **(limits or {})}],
                     "providers": {"vendor": {"kind": kind, "base_url": base, "api_key": "upstream-key", **provider}},
                     "models": {"smart": {"targets": ["vendor/the-model"]}},
                 },
