@@ -8,7 +8,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY asgi_llmgw ./asgi_llmgw
 # the environment that is copied on holds no pip of its own
 RUN python -m venv --without-pip /opt/venv \
- && python -m pip --python /opt/venv/bin/python install '.[server]'
+ && python -m pip --python /opt/venv/bin/python install '.[server,redis]'
 
 # what runs: the interpreter, the environment and an account that owns nothing
 FROM python:3.12-slim

@@ -24,6 +24,7 @@ from asgi_llmgw.store.redis import RedisSideTable, RedisStore
 from asgi_llmgw.store.redis_client import RedisClient, Script
 from tests.servers import background
 from tests.store.redis_server import RedisServer, free_port, redis_server
+from tests.upstream.tls import make_self_signed
 
 pytestmark = pytest.mark.anyio
 SLOTS = Limit("key", "a", "slots", 10)
@@ -416,6 +417,19 @@ async def test_a_socket_of_this_machine_will_do(tmp_path: Path) -> None:
         async with client_of(f"unix://{path}") as client:
             made = await RedisStore(client).reserve([Claim(SLOTS, 1)], request_id="1", lease=60)
             assert isinstance(made, Reservation)
+
+
+async def test_tls_is_checked(tmp_path: Path) -> None:
+    signed = make_self_signed(tmp_path)
+    key, port = tmp_path / "key.pem", free_port()
+    tls = ["--tls-port", str(port), "--tls-cert-file", str(signed.certificate), "--tls-key-file", str(key)]
+    with redis_server(tmp_path, *tls, "--tls-auth-clients", "no"):
+        url = f"rediss://127.0.0.1:{port}/0"
+        async with client_of(f"{url}?ssl_ca_certs={signed.certificate}") as trusting:
+            assert await trusting.execute("ECHO", "sealed") == b"sealed"
+        async with client_of(url) as careful:
+            with pytest.raises(StoreUnavailable):
+                await careful.execute("ECHO", "sealed")
 
 
 def test_without_redis_py_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
