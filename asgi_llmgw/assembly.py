@@ -23,7 +23,7 @@ from asgi_llmgw.components.heartbeat import HeartbeatMiddleware
 from asgi_llmgw.components.hooks import HooksMiddleware
 from asgi_llmgw.components.json_array import JSONArrayMiddleware
 from asgi_llmgw.components.limits import LimitsMiddleware
-from asgi_llmgw.components.metrics import MetricsApp, store_gauge
+from asgi_llmgw.components.metrics import MetricsApp, TargetStates, store_gauge
 from asgi_llmgw.components.models import ModelsApp
 from asgi_llmgw.components.operations import OperationsApp
 from asgi_llmgw.components.proxy import ProxyApp
@@ -129,6 +129,8 @@ def assemble(config: Config, shared: Shared, given: Given) -> Stack:
     app = DrainMiddleware(app, drain=given.drain)
     app = JSONArrayMiddleware(app)
     app = EndpointsMiddleware(app, fallback=given.fallback)
+    states = shared.keep("target states", None, lambda: TargetStates(given.registry))
+    states.show(retries.balancer.health, (target for route in table.routes for target in route.targets))
     return Stack(config, app, shared, readiness)
 
 

@@ -13,7 +13,7 @@ from typing import Final
 from asgi_llmgw._types import ASGIApp, Headers, Message, Receive, Scope, Send
 from asgi_llmgw.asgi import ClientDisconnected, header, headers_of, send_gone
 from asgi_llmgw.errors import ErrorKind, GatewayError, RequestError, UpstreamError
-from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Outcome, new_request_id
+from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Outcome, Tried, new_request_id
 from asgi_llmgw.json import JSONObject
 from asgi_llmgw.logs import describe, json_line, rfc3339
 from asgi_llmgw.protocols import codec
@@ -28,6 +28,9 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _LENGTH: Final = re.compile(rb"[0-9]{1,19}\Z")
 _BREAKING: Final = re.compile(rb"[\0\r\n]")
 _MAX_TEXT: Final = 256
+_CLOSE: Final = (b"connection", b"close")
+_BODY_LEFT: Final = frozenset({408, 413})
+"""After these there is a body of unknown length that nobody reads: the connection is of no more use."""
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -88,7 +91,7 @@ class ContextMiddleware:
         headers = headers_of(scope)
         exchange = self._exchange(scope, headers)
         guard = StallGuard(send, self._send_stall())
-        watched = _WatchedSend(guard, exchange)
+        watched = _WatchedSend(guard, exchange, closable=_is_http_1(scope))
         cancelled = True
         try:
             async with guard:
@@ -128,7 +131,7 @@ class ContextMiddleware:
 
     def _entry(self, scope: Scope, exchange: Exchange) -> JSONObject:
         usage, failure, now = exchange.usage, exchange.failure, self._clock()
-        return {
+        entry: JSONObject = {
             "time": rfc3339(self._wall_clock()),
             "level": "error" if _is_our_fault(exchange) else "info",
             "event": "request",
@@ -158,16 +161,20 @@ class ContextMiddleware:
             "diagnostics": len(exchange.diagnostics),
             "diagnostic_codes": list(dict.fromkeys(found.code for found in exchange.diagnostics)),
         }
+        if len(exchange.tried) > 1:
+            entry["tried"] = [_tried_entry(tried) for tried in exchange.tried]
+        return entry
 
 
 class _WatchedSend:
     """A `send` that knows how far the answer got and puts the request's id on it."""
 
-    __slots__ = ("_exchange", "_send", "finished", "started", "streaming")
+    __slots__ = ("_closable", "_exchange", "_send", "finished", "started", "streaming")
 
-    def __init__(self, send: Send, exchange: Exchange) -> None:
+    def __init__(self, send: Send, exchange: Exchange, *, closable: bool) -> None:
         self._send = send
         self._exchange = exchange
+        self._closable = closable
         self.started = False
         self.streaming = False
         self.finished = False
@@ -193,6 +200,8 @@ class _WatchedSend:
         # without an operation it is a page of the host's own, which may well be kept
         if self._exchange.operation is not None and all(name != NO_STORE[0] for name, _ in headers):
             headers.append(NO_STORE)
+        if message["status"] in _BODY_LEFT and self._closable:
+            headers.append(_CLOSE)
         return headers + ours
 
     def outcome(self, *, cancelled: bool) -> Outcome:
@@ -288,11 +297,14 @@ def _unfit(message: str, kind: ErrorKind = "bad_request", *, code: str | None = 
     return RequestError(message, kind=kind, code=code or ("invalid_framing" if kind == "bad_request" else kind))
 
 
-def _closing(scope: Scope, error: GatewayError) -> tuple[tuple[bytes, bytes], ...]:
-    """Where one request ends and the next begins is unknown after bad framing; HTTP/2 has no such header."""
-    if error.code == "invalid_framing" and str(scope.get("http_version", "1.1")).startswith("1"):
-        return ((b"connection", b"close"),)
-    return ()
+def _closing(scope: Scope, error: GatewayError) -> Headers:
+    """Where one request ends and the next begins is unknown after bad framing."""
+    return (_CLOSE,) if error.code == "invalid_framing" and _is_http_1(scope) else ()
+
+
+def _is_http_1(scope: Scope) -> bool:
+    """Later versions have no `connection` header."""
+    return str(scope.get("http_version", "1.1")).startswith("1")
 
 
 def _is_our_fault(exchange: Exchange) -> bool:
@@ -304,6 +316,12 @@ def _is_our_fault(exchange: Exchange) -> bool:
 def _error_entry(error: GatewayError) -> JSONObject:
     failure = error.failure if isinstance(error, UpstreamError) else None
     return {"kind": error.kind, "code": _text(error.code), "failure": failure}
+
+
+def _tried_entry(tried: Tried) -> JSONObject:
+    """One of several attempts; the key is told by its place in the configuration."""
+    model = _text(tried.model)
+    return {"provider": tried.provider, "model": model, "key": tried.credential, "failure": tried.failure}
 
 
 def _text(value: str | None) -> str | None:

@@ -158,7 +158,7 @@ class TargetStates(Collector):
         for view in views:
             provider, credential, model = view.key
             name = _label(model) if (provider, model) in self._known else OTHER
-            labels = (_label(provider), name, str(credential), view.state)
+            labels: tuple[str, ...] = (_label(provider), name, str(credential), view.state)
             counts[labels] = counts.get(labels, 0) + 1
         family = GaugeMetricFamily(
             "llm_target_state",

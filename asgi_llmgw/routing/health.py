@@ -264,8 +264,8 @@ class Health:
         self._end(ticket)
 
     def views(self) -> Iterator[LaneView]:
-        """Every lane that is remembered, those used last at the end."""
-        for lane in self._lanes.values():
+        """Every lane that is remembered, those used last at the end. Other threads may ask as well."""
+        for lane in list(self._lanes.values()):
             state = self.state(lane)
             rests = None if state in ("closed", "half_open") else self.rests_for(lane)
             yield LaneView(lane.key, state, lane.in_flight, lane.latency, rests)
