@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,6 +20,9 @@ RETRY_AFTER: Final = 1.0
 """Seconds after which a refused client may come back: to another process, or to the one that replaces this."""
 LAST_WORD: Final = 2.0
 """Seconds for telling a client that its answer is cut off."""
+
+_SERVER_STOPS: Final = "graceful shutdown"
+"""What uvicorn says when it cancels a request because it stops; others do so because the client has gone."""
 
 
 @dataclass(eq=False, slots=True)
@@ -62,6 +66,11 @@ class DrainMiddleware:
         try:
             with running:
                 await self._app({**scope, SCOPE_KEY: exchange}, receive, answer)
+        except asyncio.CancelledError as error:
+            if _SERVER_STOPS in str(error):
+                with anyio.CancelScope(shield=True):
+                    await answer.cut()
+            raise
         finally:
             self._drain.running.discard(running)
         if running.cancelled_caught:

@@ -6,7 +6,9 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.faultup import CHUNKED, FaultServer, Step, chunk, fault_server, response
+from tests.faultup import CHUNKED, Act, FaultServer, Step, chunk, fault_server, response
 from tests.processes import serving
 from tests.samples import DONE, chat_answer, chat_chunk, chat_request
 from tests.serving.raw import RawAnswer, RawClient, connect, request
@@ -329,3 +331,29 @@ async def test_workers_that_cannot_start_end_the_command(tmp_path: Path) -> None
                     os.kill(child, signal.SIGKILL)
                 await asyncio.to_thread(lambda: process.poll())
         assert process.returncode != 0
+
+
+async def test_a_plain_uvicorn_that_loses_patience_does_not_cut_in_silence(tmp_path: Path) -> None:
+    """F203: it never tells the app of the signal, but the client is told, and the request is settled."""
+    async with fault_server([CHUNKED + chunk(chat_chunk({"content": "Hel"})), Act.STALL]) as vendor:
+        file = tmp_path / "gateway.toml"
+        file.write_text(CONFIG.format(drain=20, vendor=vendor.url))
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            listening.listen()
+            listening.set_inheritable(True)
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "uvicorn", "--factory", "asgi_llmgw.app:from_environment"),
+                *("--fd", str(listening.fileno()), "--timeout-graceful-shutdown", "1", "--no-access-log"),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[listening.fileno()],
+                env={"LLMGW_CONFIG": str(file), "PYTHONPATH": os.pathsep.join(sys.path)},
+            )
+            async with connect(listening.getsockname()[1]) as client:
+                client.send(request(chat_request("smart", stream=True), key=KEY))
+                await client.until(b"Hel")
+                process.send_signal(signal.SIGTERM)
+                assert b'"shutting_down"' in await rest_of(client)
+            out, _ = await asyncio.wait_for(process.communicate(), 20)
+        assert json.loads(out)["error"]["code"] == "shutting_down"
