@@ -37,7 +37,7 @@ from asgi_llmgw.render import send_error
 from asgi_llmgw.routing.endpoints import Endpoint, match_endpoint
 from asgi_llmgw.upstream.base import Upstream, UpstreamRequest, UpstreamResponse
 from asgi_llmgw.upstream.dressed import dress
-from asgi_llmgw.upstream.turns import in_turns
+from asgi_llmgw.upstream.turns import Turns, pieces
 
 _MAX_ANSWER: Final = 64 * 1024 * 1024
 _MAX_ERROR: Final = 64 * 1024
@@ -229,14 +229,17 @@ class _Call:
         """
         passing = PassThrough(self.protocol)
         size = 0
+        turns = Turns()
         last = b""
         try:
-            async for chunk in in_turns(response.aiter_raw()):
-                size += len(chunk)
+            async for whole in response.aiter_raw():
+                size += len(whole)
                 if size > self._max_answer:
                     raise InvalidUpstreamResponse(f"the upstream sent more than {self._max_answer} bytes")
-                if out := passing.forward(chunk):
-                    await self._pass_on(out, more=True)
+                for chunk in pieces(whole):
+                    if out := passing.forward(chunk):
+                        await self._pass_on(out, more=True)
+                    await turns.took(chunk)
             last = passing.end() if size else b""
             if not self.started and passing.fault is not None:
                 raise passing.fault

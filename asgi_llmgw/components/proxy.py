@@ -38,7 +38,7 @@ from asgi_llmgw.render import send_error
 from asgi_llmgw.upstream.base import Upstream, UpstreamRequest, UpstreamResponse
 from asgi_llmgw.upstream.dressed import dress
 from asgi_llmgw.upstream.sniff import sniff
-from asgi_llmgw.upstream.turns import in_turns
+from asgi_llmgw.upstream.turns import Turns, pieces
 
 MAX_ANSWER: Final = 64 * 1024 * 1024
 MAX_STREAM: Final = 32 * 1024 * 1024
@@ -287,17 +287,22 @@ class _Call:
         size = 0
         ends: float | None = None
         limit = min(self._max_answer, MAX_STREAM)
-        async for chunk in in_turns(response.aiter_raw()):
+        turns = Turns()
+        async for whole in response.aiter_raw():
             scope.deadline = math.inf
-            size += len(chunk)
+            size += len(whole)
             if size > limit:
                 raise InvalidUpstreamResponse(f"the upstream sent more than {limit} bytes")
-            if tells_finish(self._protocol, chunk) or (ends is not None and b"data" in chunk):
-                ends = anyio.current_time() + self._finish_grace
-            if passing is not None:
-                chunk = passing.forward(chunk)
-                self._note(passing)
-            await self._pass_on(chunk)
+            for chunk in pieces(whole):
+                if tells_finish(self._protocol, chunk) or (ends is not None and b"data" in chunk):
+                    ends = anyio.current_time() + self._finish_grace
+                if passing is None:
+                    await self._pass_on(chunk)
+                else:
+                    shown = passing.forward(chunk)
+                    self._note(passing)
+                    await self._pass_on(shown)
+                await turns.took(chunk)
             if ends is not None:
                 scope.deadline = ends
 

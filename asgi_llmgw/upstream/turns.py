@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Iterable
 from typing import Final
 
 TURN: Final = 16 * 1024
@@ -12,17 +12,24 @@ _CHUNK: Final = TURN // 64
 """What a chunk costs however small it is."""
 
 
-async def in_turns(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes; large chunks in pieces, and a turn for the others every now and then."""
-    spent = 0
-    async for chunk in chunks:
-        if len(chunk) <= TURN:
-            yield chunk
-            spent += _CHUNK + len(chunk)
-            if spent >= TURN:
-                spent = 0
-                await asyncio.sleep(0)
-        else:
-            for start in range(0, len(chunk), TURN):
-                yield chunk[start : start + TURN]
-                await asyncio.sleep(0)
+def pieces(chunk: bytes) -> Iterable[bytes]:
+    """The chunk, or if it is a great many events at once, pieces of it."""
+    if len(chunk) <= TURN:
+        return (chunk,)
+    return (chunk[start : start + TURN] for start in range(0, len(chunk), TURN))
+
+
+class Turns:
+    """Lets the others go on every now and then."""
+
+    __slots__ = ("_spent",)
+
+    def __init__(self) -> None:
+        self._spent = 0
+
+    async def took(self, piece: bytes) -> None:
+        """One piece has been worked on."""
+        self._spent += _CHUNK + len(piece)
+        if self._spent >= TURN:
+            self._spent = 0
+            await asyncio.sleep(0)

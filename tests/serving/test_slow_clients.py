@@ -82,6 +82,9 @@ async def test_a_body_that_does_not_come_is_told_so(house: OpenHouse, settings: 
             assert answer.status == 408
             assert 0.2 <= time.monotonic() - started < 5
             assert b'"error"' in answer.body
+            # or the rest could go on coming for ever, and be taken for the next request
+            assert b"connection: close" in answer.head.lower()
+            assert await asyncio.wait_for(client.reader.read(), 10) == b""
         assert running.vendor.requests == []
         async with connect(running.port) as client:
             client.send(request(body, key=KEY))
