@@ -99,7 +99,7 @@ async def test_a_key_meets_its_limit_and_the_vendor_is_spared() -> None:
     assert [answer.status for answer in answers] == [200, 200, 429]
     assert len(running.upstream.requests) == 2
     assert b"key team-a: 2 requests per minute" in answers[2].body
-    assert running.entry["outcome"] == "rejected"
+    assert (running.entry["outcome"], running.entry["limited"]) == ("rejected", "key_rpm")
 
 
 @pytest.mark.anyio

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import asgi_llmgw
 from asgi_llmgw.errors import ConfigError
 from asgi_llmgw.ir import Usage
 from asgi_llmgw.pricing import MAX_TOKENS, LongContext, Price, PriceTable, cost, highest_cost
@@ -135,6 +139,18 @@ def test_names_of_clients_do_not_fill_the_memory() -> None:
 def test_list_prices_come_with_the_package(model: str, amounts: tuple[float, float]) -> None:
     found = PriceTable().find("any", model)
     assert found is not None and (found.input, found.output) == amounts
+
+
+def test_the_list_names_each_model_once_and_charges_more_for_more() -> None:
+    text = (Path(asgi_llmgw.__file__).parent / "data" / "prices.toml").read_text(encoding="utf-8")
+    rows = tomllib.loads(text)["prices"]
+    names = [name for row in rows for name in row["models"]]
+    assert len(names) == len(set(names)) > 100
+    for row in rows:
+        assert row.get("cached_input", 0) <= row["input"] < row["output"], row
+        assert row["input"] <= row.get("cache_write", row["input"]) <= row.get("cache_write_1h", 1e9), row
+        for kind, amount in row.get("long_context", {}).items():
+            assert kind == "over" or amount > row[kind], row
 
 
 def test_prices_cannot_be_changed() -> None:

@@ -163,6 +163,8 @@ class ContextMiddleware:
         }
         if len(exchange.tried) > 1:
             entry["tried"] = [_tried_entry(tried) for tried in exchange.tried]
+        if exchange.limited is not None:
+            entry["limited"] = exchange.limited
         return entry
 
 
