@@ -46,6 +46,7 @@ class BreakerSettings(BaseModel):
 
     model_config = SETTINGS
 
+    enabled: bool = True
     failures: int = Field(default=_BREAKER.failures, ge=1)
     ratio: float = Field(default=_BREAKER.ratio, gt=0, le=1)
     minimum: int = Field(default=_BREAKER.minimum, ge=1)
@@ -64,6 +65,7 @@ class BreakerSettings(BaseModel):
     def policy(self) -> BreakerPolicy:
         """The same, as the health takes it."""
         return BreakerPolicy(
+            enabled=self.enabled,
             failures=self.failures,
             ratio=self.ratio,
             minimum=self.minimum,

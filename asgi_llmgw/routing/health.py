@@ -40,6 +40,7 @@ class BreakerPolicy:
     """When a lane's breaker opens, and for how long.
 
     Args:
+        enabled: without it no lane and no key ever rests, whatever happens.
         failures: so many in a row open it.
         ratio: so does this share of failures among at least `minimum` requests within `window` seconds.
         open_seconds: for so long it lets nothing through; doubled each time the probe fails, up to `max_open_seconds`,
@@ -49,6 +50,7 @@ class BreakerPolicy:
         panic_seconds: where nothing else is left, one request in so many seconds is let through nevertheless.
     """
 
+    enabled: bool = True
     failures: int = 5
     ratio: float = 0.5
     minimum: int = 20
@@ -230,7 +232,7 @@ class Health:
         """It has answered to the end."""
         self._end(ticket)
         lane = ticket.lane
-        if ticket.waited is not None and ticket.waited > self.policy.slow_seconds:
+        if self.policy.enabled and ticket.waited is not None and ticket.waited > self.policy.slow_seconds:
             self._count_failure(ticket)
         elif lane.open_until is None or ticket.probe:
             lane.failures_in_a_row = lane.opened = 0
@@ -245,6 +247,9 @@ class Health:
             self.succeed(ticket)
             return
         self._end(ticket)
+        if not self.policy.enabled:
+            self._measure(ticket.lane, PENALTY)
+            return
         lane, now, said = ticket.lane, self.clock(), error.retry_after
         if failure in _KEYS_OWN:
             until = now + max(CREDENTIAL_BENCH, said or 0.0)

@@ -486,3 +486,11 @@ class AnyInterleaving(RuleBasedStateMachine):
 
 TestAnyInterleaving = AnyInterleaving.TestCase
 TestAnyInterleaving.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.parametrize("failure", ["transient", "rate_limit", "credential", "quota", "model_access"])
+def test_nothing_rests_where_that_is_turned_off(failure: FailureClass) -> None:
+    ward = Ward(BreakerPolicy(enabled=False))
+    ward.fail(failure, times=10, retry_after=7.0)
+    ward.succeed(waited=100.0)
+    assert ward.state == "closed"
