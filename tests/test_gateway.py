@@ -95,6 +95,28 @@ async def test_what_is_not_over_in_time_is_cut_off_and_counted() -> None:
     assert len(lines) == 1 and b'"code":"shutting_down"' in lines[0]
 
 
+@pytest.mark.parametrize("how", ["finished", "cut off"])
+async def test_what_was_set_aside_is_given_back_whatever_the_end(how: str) -> None:
+    """F202, F203: no reservation outlives its request."""
+    upstream, gate = FakeUpstream([]), anyio.Event()
+    config = configured(
+        server={"drain_seconds": 20 if how == "finished" else 0.01},
+        keys=[{"name": "team", "key": "a-key", "concurrency": 1}],
+    )
+    gateway = build_app(config, upstream=upstream, access_log=None)
+    running = Running(gateway, upstream, gate, key="a-key")
+    async with anyio.create_task_group() as group:
+        group.start_soon(running)
+        await running.begun.wait()
+        assert (await call(gateway, scope("a-key"), chat_request("smart"))).status == 429
+        group.start_soon(gateway.drained)
+        if how == "finished":
+            gate.set()
+    assert running.send.finished
+    async with gateway.lifespan():
+        assert (await call(gateway, scope("a-key"), chat_request("smart"))).status == 200
+
+
 async def test_several_may_wait_for_the_end() -> None:
     upstream, gate = FakeUpstream([]), anyio.Event()
     gateway = build_app(configured(), upstream=upstream, access_log=None)
