@@ -57,6 +57,7 @@ def find_problems(
     if not broken:
         _check_aliases(problems, routing, providers, models)
         _check_fallbacks(problems, providers, models)
+    _check_hedges(problems, providers, models)
 
 
 def is_loopback(host: str) -> bool:
@@ -145,6 +146,22 @@ def _check_fallbacks(problems: Problems, providers: Providers, models: Models) -
                 problems.add(path, "is the model itself: name another one")
             elif fallback not in models and destination(fallback, direct) is None:
                 problems.add(path, f'there is no model "{fallback}"{did_you_mean(fallback, models)}')
+
+
+def _check_hedges(problems: Problems, providers: Providers, models: Models) -> None:
+    """A second attempt needs somebody else to make it."""
+    for name, model in models.items():
+        if model.hedge is None or model.fallbacks or len(model.targets) > 1:
+            continue
+        if model.alias is not None:
+            problems.add(("models", name, "hedge"), "belongs to the model that this alias means: write it there")
+            continue
+        provider = providers.get(model.targets[0].provider)
+        if provider is not None and len(provider.secrets) < 2:
+            problems.add(
+                ("models", name, "hedge"),
+                "has nobody to ask beside the only target: write a second target, fallbacks, or two api_keys",
+            )
 
 
 def _loops(models: Models) -> set[str]:

@@ -159,7 +159,7 @@ class Attempts:
         self._times: Counter[Target] = Counter()
         self._tried: set[Lane] = set()
         self._given_up: set[Lane] = set()
-        self._told_when: set[Lane] = set()
+        self._told_when: dict[Lane, float] = {}
         self._asked: set[str] = set()
         self._last: tuple[Attempt, UpstreamError] | None = None
 
@@ -191,7 +191,7 @@ class Attempts:
         if not isinstance(error, UpstreamError) or error.failure not in _SAME_AGAIN:
             self._given_up.add(attempt.lane)
         elif error.retry_after is not None:
-            self._told_when.add(attempt.lane)
+            self._told_when[attempt.lane] = self._health.clock() + error.retry_after
 
     def rest(self) -> float | None:
         """Seconds until the first lane of any target may be used again, None where there is none at all."""
@@ -257,11 +257,12 @@ class Attempts:
 
     def _worth_waiting(self, lane: Lane) -> float | None:
         """Seconds this lane rests, None if it is not to be waited for: its breaker is open, or nobody said how long."""
-        if self._health.usable(lane):
-            return 0.0
-        rest = self._health.rests_for(lane)
-        said = lane in self._told_when and self._health.state(lane) == "cooling"
-        return rest if said and rest <= self._retries.policy.max_retry_after else None
+        health, told = self._health, self._told_when.get(lane)
+        if told is None:
+            return 0.0 if health.usable(lane) else None
+        rest = max(health.rests_for(lane), told - health.clock())
+        may_be = health.usable(lane) or health.state(lane) == "cooling"
+        return rest if may_be and rest <= self._retries.policy.max_retry_after else None
 
     def _retry(self, target: Target, *, wait: float, saved: bool = False) -> Attempt | None:
         if self._tries >= self._retries.policy.attempts or not self._in_time(wait):

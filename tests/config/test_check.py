@@ -189,6 +189,16 @@ def local(**settings: object) -> dict[str, object]:
             "breaker: has max_open_seconds below open_seconds",
             id="breaker_out_of_order",
         ),
+        pytest.param(
+            {"models": {"m": {"targets": ["openai/a"], "hedge": {"after_seconds": 5}}}},
+            'models."m".hedge: has nobody to ask beside the only target',
+            id="D17_hedge_without_another_target",
+        ),
+        pytest.param(
+            {"models": {"m": {"targets": ["openai/a"]}, "n": {"alias": "m", "hedge": {"after_seconds": 5}}}},
+            'models."n".hedge: belongs to the model that this alias means',
+            id="hedge_of_an_alias",
+        ),
         pytest.param({"models": {"m": {"alias": "x"}}}, 'models."m".alias: there is no model "x"', id="dangling_alias"),
         pytest.param(
             {"models": {"m": {"alias": "m"}}}, 'models."m".alias: leads back to "m"', id="F072_alias_of_itself"
@@ -269,3 +279,17 @@ def test_an_expired_key_is_a_warning() -> None:
 def test_a_configuration_made_in_code_is_checked_too() -> None:
     with pytest.raises(ConfigError, match=r"server\.host"):
         Config(server=ServerSettings(host="0.0.0.0"))
+
+
+def test_a_hedge_may_go_to_another_key_or_a_fallback() -> None:
+    hedge = {"after_seconds": 5}
+    parse_config(
+        {
+            "providers": {"openai": {"api_keys": ["a", "b"]}, "anthropic": {}},
+            "models": {
+                "keys": {"targets": ["openai/a"], "hedge": hedge},
+                "other": {"targets": ["anthropic/b"], "fallbacks": ["keys"], "hedge": hedge},
+            },
+        },
+        environ=ENVIRON,
+    )
