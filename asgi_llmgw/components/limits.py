@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal, TypeAlias, cast
 
 import anyio
@@ -29,6 +30,7 @@ UNMETERED: Final[frozenset[Operation]] = frozenset({"count_tokens", "stored_resp
 
 _METERED: Final[frozenset[Measure]] = frozenset({"tokens", "cost"})
 _NOTHING: Final = Estimate(0, 0)
+_NOTHING_USED: Final[Mapping[Measure, int]] = {"requests": 0, "tokens": 0, "cost": 0}
 
 
 class LimitsMiddleware:
@@ -137,13 +139,17 @@ class LimitsMiddleware:
             if claim.amount > claim.limit.ceiling:
                 exchange.limited = label(claim.limit)
                 raise too_much(claim)
+        # never the client's own id: whoever repeats one would pay once
+        request_id = new_request_id()
         try:
-            # cancelled halfway, it would all stay taken until the lease ends
             with anyio.CancelScope(shield=True):
-                # never the client's own id: whoever repeats one would pay once
-                found = await self._store.reserve(claims, request_id=new_request_id(), lease=self._leases.seconds)
+                found = await self._store.reserve(claims, request_id=request_id, lease=self._leases.seconds)
         except StoreUnavailable:
             raise unavailable() from None
+        except asyncio.CancelledError:
+            # nobody knows whether it was taken, and nobody will use it
+            self._leases.settle_beside(Reservation(request_id, tuple(claims), (), self._clock()), _NOTHING_USED)
+            raise
         return found
 
     def _claims(self, exchange: Exchange, limits: tuple[Limit, ...], expected: Estimate) -> list[Claim]:

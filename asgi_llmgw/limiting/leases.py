@@ -38,6 +38,7 @@ class Leases:
         self._unsettled: dict[str, tuple[Reservation, Mapping[Measure, int]]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._round: asyncio.Task[None] | None = None
+        self._beside: set[asyncio.Task[None]] = set()
         self.seconds = seconds
 
     def hold(self, reservation: Reservation) -> None:
@@ -46,8 +47,25 @@ class Leases:
         self._start()
 
     async def settle(self, reservation: Reservation, actual: Mapping[Measure, int]) -> None:
-        """The request is over and has used this; never raises."""
+        """The request is over and has used this.
+
+        Whoever is cancelled while the store is at it leaves the settlement to a task of its own: servers cancel in ways
+        that no scope can shield from. It counts once, however often it is told.
+        """
         self._running.pop(reservation.id, None)
+        try:
+            await self._settle(reservation, actual)
+        except asyncio.CancelledError:
+            self.settle_beside(reservation, actual)
+            raise
+
+    def settle_beside(self, reservation: Reservation, actual: Mapping[Measure, int]) -> None:
+        """The same without waiting."""
+        task = asyncio.get_running_loop().create_task(self._settle(reservation, actual))
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
+    async def _settle(self, reservation: Reservation, actual: Mapping[Measure, int]) -> None:
         try:
             await self._store.settle(reservation, actual)
         except StoreUnavailable:
