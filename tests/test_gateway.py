@@ -12,7 +12,7 @@ from asgi_llmgw.components.health import Readiness
 from asgi_llmgw.config import Config, parse_config
 from asgi_llmgw.errors import ConfigError
 from asgi_llmgw.gateway import NOT_TRIO, Stack
-from asgi_llmgw.json import as_object, dumps
+from asgi_llmgw.json import as_list, as_object, dumps
 from asgi_llmgw.shared import Shared
 from asgi_llmgw.testing import (
     FakeResponse,
@@ -115,6 +115,22 @@ async def test_what_was_set_aside_is_given_back_whatever_the_end(how: str) -> No
     assert running.send.finished
     async with gateway.lifespan():
         assert (await call(gateway, scope("a-key"), chat_request("smart"))).status == 200
+
+
+async def test_a_json_array_that_is_cut_off_is_still_an_array() -> None:
+    """F202: Gemini's clients that do not ask for events read one."""
+    upstream, begun = FakeUpstream([sse_response(chat_chunk({"content": "Hel"}), anyio.Event())]), anyio.Event()
+    gateway = build_app(configured(server={"drain_seconds": 0.01}), upstream=upstream, access_log=None)
+    send = RecordingSend(lambda chunk: begun.set())
+    body = dumps({"contents": [{"parts": [{"text": "Hello"}]}]})
+    path = http_scope(path="/v1beta/models/smart:streamGenerateContent")
+    async with anyio.create_task_group() as group:
+        group.start_soon(gateway, path, ScriptedReceive(body), send)
+        await begun.wait()
+        await gateway.drained()
+    first, *_, last = as_list(send.json)
+    assert "candidates" in as_object(first)
+    assert "shutting down" in str(as_object(as_object(last)["error"])["message"])
 
 
 async def test_several_may_wait_for_the_end() -> None:
