@@ -84,11 +84,11 @@ class Leases:
 
     def _tick(self) -> None:
         """Renew and settle, until nothing is left to do; a request that comes later starts anew."""
-        loop, self._loop = self._loop, None
-        if loop is None or not (self._running or self._unsettled):
+        self._loop = None
+        if not (self._running or self._unsettled):
             return
         if self._round is None or self._round.done():
-            self._round = loop.create_task(self._renew())
+            self._round = asyncio.get_running_loop().create_task(self._renew())
         self._start()
 
     async def _renew(self) -> None:

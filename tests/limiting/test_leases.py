@@ -127,6 +127,27 @@ async def test_a_settlement_that_the_store_could_not_take_is_taken_later() -> No
     assert after.standings[0].remaining == 899
 
 
+async def test_so_many_settlements_wait_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("asgi_llmgw.limiting.leases._MAX_UNSETTLED", 1)
+    clock = FakeClock()
+    store, ticks = Away(clock=clock), Ticks(clock)
+    leases = Leases(store, later=ticks)
+    first, second = await held(store, leases, "one"), await held(store, leases, "two")
+    store.away = True
+    await leases.settle(first, {})
+    await leases.settle(second, {})
+    assert "is not counted" in caplog.text
+    store.away = False
+    await ticks.tick()
+    # the first one's place is free when its lease ends
+    assert isinstance(await take(store, "three"), Reservation)
+    assert isinstance(await take(store, "four"), Denied)
+    clock.advance(30.1)
+    assert isinstance(await take(store, "four"), Reservation)
+
+
 async def test_a_store_that_is_away_for_a_while_ends_no_renewals() -> None:
     clock = FakeClock()
     store, ticks = Away(clock=clock), Ticks(clock)
