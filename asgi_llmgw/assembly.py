@@ -35,6 +35,7 @@ from asgi_llmgw.components.translator import TranslatorMiddleware
 from asgi_llmgw.config import Config
 from asgi_llmgw.exchange import Operation, Principal
 from asgi_llmgw.gateway import Stack
+from asgi_llmgw.health_checks import Check, HealthChecks
 from asgi_llmgw.hooks import Hooks
 from asgi_llmgw.providers.base import Provider
 from asgi_llmgw.routing.health import Health
@@ -131,7 +132,8 @@ def assemble(config: Config, shared: Shared, given: Given) -> Stack:
     app = EndpointsMiddleware(app, fallback=given.fallback)
     states = shared.keep("target states", None, lambda: TargetStates(given.registry))
     states.show(retries.balancer.health, (target for route in table.routes for target in route.targets))
-    return Stack(config, app, shared, readiness)
+    checks = _health_checks(config, providers, transports, retries, shared)
+    return Stack(config, app, shared, readiness, start=checks.start)
 
 
 def _auth(config: Config, app: ASGIApp, given: Given) -> ASGIApp:
@@ -252,6 +254,22 @@ def _retries(config: Config, providers: Mapping[str, Provider], shared: Shared) 
         return Retries(Balancer(health, credentials=credentials), config.retry.policy)
 
     return shared.keep("health", (config.retry, config.breaker, same), make)
+
+
+def _health_checks(
+    config: Config,
+    providers: Mapping[str, Provider],
+    transports: Mapping[str, Upstream],
+    retries: Retries,
+    shared: Shared,
+) -> HealthChecks:
+    """They begin anew with every configuration: what they hold is theirs alone."""
+    every = {name: settings.health_check_seconds for name, settings in config.providers.items()}
+    checks = [Check(providers[name], transports[name], seconds) for name, seconds in every.items() if seconds]
+    health = retries.balancer.health
+    return shared.keep(
+        "health checks", object(), lambda: HealthChecks(health, checks), close=lambda checks: checks.aclose()
+    )
 
 
 def _stores(config: Config, shared: Shared, given: Given) -> Stores:

@@ -35,6 +35,7 @@ class Stack:
         app: takes the requests.
         shared: the long-lived parts in it.
         readiness: whether requests are welcome.
+        start: begins what goes on beside the requests, once there is an event loop for it.
         running: the requests that are in it.
     """
 
@@ -42,7 +43,9 @@ class Stack:
     app: ASGIApp
     shared: Shared
     readiness: Callable[[], Readiness]
+    start: Callable[[], None] = lambda: None
     running: int = 0
+    started: bool = False
 
 
 Assemble = Callable[[Config, Shared], Stack]
@@ -185,6 +188,9 @@ class Gateway:
     async def _current(self, scope: Scope, receive: Receive, send: Send) -> None:
         stack = self._stack
         stack.running += 1
+        if not stack.started:
+            stack.started = True
+            stack.start()
         try:
             await stack.app(scope, receive, send)
         finally:

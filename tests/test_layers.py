@@ -30,6 +30,7 @@ FLOORS = (
     ("translate",),
     ("asgi", "exchange", "logs", "passthrough", "providers", "pricing", "store", "tokens", "upstream"),
     ("hooks", "limiting", "render", "routing", "stall"),
+    ("health_checks",),
     tuple(f"components.{path.stem}" for path in sorted((PACKAGE / "components").glob("[!_]*"))),
     ("components",),
     ("config",),

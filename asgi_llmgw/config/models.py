@@ -137,6 +137,7 @@ class ProviderSettings(BaseModel):
     headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
     models: tuple[ModelName, ...] | None = None
     key_rotation: KeyRotation = "round_robin"
+    health_check_seconds: Seconds | None = None
     timeouts: TimeoutSettings = TimeoutSettings()
     on_disconnect: Literal["cancel", "drain"] = "cancel"
     trust_env_proxies: bool = False

@@ -18,7 +18,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from asgi_llmgw.errors import FailureClass, UpstreamError
 from asgi_llmgw.exchange import Target
 
-LaneState: TypeAlias = Literal["closed", "open", "half_open", "cooling", "missing", "benched"]
+LaneState: TypeAlias = Literal["closed", "open", "half_open", "cooling", "missing", "benched", "down"]
 
 COOLDOWN: Final = 10.0
 """Seconds a lane rests after a 429 that does not say how long."""
@@ -32,6 +32,7 @@ DECAY: Final = 10.0
 MAX_LANES: Final = 10_000
 
 _CELLS: Final = 10
+_DOWN: Final[frozenset[FailureClass]] = frozenset({"unreachable", "timeout", "transient", "overloaded"})
 _KEYS_OWN: Final[frozenset[FailureClass]] = frozenset({"credential", "quota"})
 
 
@@ -154,6 +155,7 @@ class Health:
         self._rng = rng if rng is not None else random.Random()
         self._lanes: dict[LaneKey, Lane] = {}
         self._benched: dict[tuple[str, int], float] = {}
+        self._down: dict[tuple[str, int], float] = {}
 
     def lane(self, target: Target, credential: int) -> Lane:
         """The lane of a target with one of its provider's keys."""
@@ -171,6 +173,8 @@ class Health:
         now = self.clock()
         if self._benched.get(lane.key[:2], -math.inf) > now:
             return "benched"
+        if self._down.get(lane.key[:2], -math.inf) > now:
+            return "down"
         if lane.missing_until > now:
             return "missing"
         if lane.cooling_until > now:
@@ -186,7 +190,9 @@ class Health:
     def rests_for(self, lane: Lane) -> float:
         """Seconds until it may be used again, 0 if it may be used now."""
         now, opens = self.clock(), -math.inf if lane.open_until is None else lane.open_until
-        ends = max(self._benched.get(lane.key[:2], -math.inf), lane.missing_until, lane.cooling_until, opens)
+        key = lane.key[:2]
+        rests = max(self._benched.get(key, -math.inf), self._down.get(key, -math.inf))
+        ends = max(rests, lane.missing_until, lane.cooling_until, opens)
         if ends <= now and self._is_probed(lane):
             return self.policy.panic_seconds
         return max(0.0, ends - now)
@@ -267,6 +273,24 @@ class Health:
     def abandon(self, ticket: Ticket) -> None:
         """The request was given up before anything was learnt: its client left, or another attempt was faster."""
         self._end(ticket)
+
+    def checked(self, provider: str, credential: int, error: UpstreamError | None, *, rest: float) -> None:
+        """Somebody has asked a provider how it is, beside the requests; None: it is well.
+
+        Then what rests there may be tried at once. Otherwise all of its models rest with this key until the next check
+        should have come, `rest` seconds from now. A 429 says nothing: checks are not what limits are for.
+        """
+        now, key = self.clock(), (provider, credential)
+        if error is None:
+            self._benched.pop(key, None)
+            self._down.pop(key, None)
+            for lane in self._lanes.values():
+                if lane.key[:2] == key and lane.open_until is not None:
+                    lane.open_until = min(lane.open_until, now)
+        elif self.policy.enabled and error.failure in _KEYS_OWN:
+            self._benched[key] = max(now + rest, self._benched.get(key, -math.inf))
+        elif self.policy.enabled and error.failure in _DOWN:
+            self._down[key] = now + rest
 
     def views(self) -> Iterator[LaneView]:
         """Every lane that is remembered, those used last at the end. Other threads may ask as well."""
