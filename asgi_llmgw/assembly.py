@@ -122,7 +122,9 @@ def assemble(config: Config, shared: Shared, given: Given) -> Stack:
         "model": models,
         "health": HealthApp(),
         "ready": ReadyApp(readiness),
-        "status": StatusApp(retries.balancer.health),
+        "status": StatusApp(
+            retries.balancer.health, store=None if stores.breaker is None else lambda: stores.available
+        ),
     }
     if config.metrics.enabled:
         apps["metrics"] = MetricsApp(given.registry)

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from asgi_llmgw import Gateway, build_app
 from asgi_llmgw.config import parse_config
-from asgi_llmgw.json import dumps, loads_object
+from asgi_llmgw.json import as_object, dumps, loads_object
 from asgi_llmgw.testing import Answer, FakeUpstream, call, http_scope
 from tests.reasoning.cases import SIGNATURE, UPSTREAMS
 from tests.replaying import next_request, without_conventions
@@ -53,6 +53,11 @@ async def ask(app: Gateway, body: bytes | None = None) -> Answer:
     return await call(app, scope, body if body is not None else dumps(chat_request("demo")))
 
 
+async def store_of(app: Gateway) -> object:
+    headers = [(b"authorization", b"Bearer " + SECRET.encode())]
+    return as_object((await call(app, http_scope("GET", "/status", headers=headers))).json)["store"]
+
+
 async def test_two_gateways_count_together(redis: RedisServer) -> None:
     """L3, L5: one ceiling, however many processes serve it."""
     one, two, other = (gateway(redis, prefix, rpm=5) for prefix in ("t1:", "t1:", "t2:"))
@@ -79,9 +84,11 @@ async def test_the_gateway_goes_on_while_redis_is_away(tmp_path: Path, when_away
         budget = gateway(server, "b:", store={"budgets_when_away": when_away}, budget_usd=1.0)
         assert [(await ask(app)).status for app in (limited, budget)] == [200, 200]
         assert registry.get_sample_value("llm_store_available") == 1
+        unused = gateway(server, "c:")
         server.kill()
         assert [(await ask(limited)).status for _ in range(15)] == [200] * 12 + [429] * 3
         assert registry.get_sample_value("llm_store_available") == 0
+        assert [await store_of(app) for app in (limited, unused)] == ["away", "available"]
         for _ in range(6):
             answer = await ask(budget)
             assert answer.status == status
@@ -89,6 +96,7 @@ async def test_the_gateway_goes_on_while_redis_is_away(tmp_path: Path, when_away
             assert str(server.port).encode() not in answer.body
         await limited.aclose()
         await budget.aclose()
+        await unused.aclose()
 
 
 async def test_turns_are_remembered_for_all_gateways(redis: RedisServer) -> None:
