@@ -9,6 +9,7 @@ from asgi_llmgw.ir import Protocol
 from asgi_llmgw.json import JSONObject, dumps
 from asgi_llmgw.limiting.estimate import estimate
 from asgi_llmgw.pricing import MAX_TOKENS
+from asgi_llmgw.tokens import estimate_tokens
 
 TEXT: JSONObject = {"role": "user", "content": "Hello there"}
 
@@ -47,6 +48,36 @@ def test_the_input_grows_with_the_text() -> None:
     assert 3 < short.input_tokens < 40
     assert 1000 < long.input_tokens < 2000
     assert long.tokens == long.input_tokens + 1024
+
+
+LONG: JSONObject = {"role": "user", "content": "Schöne große Wörter und a few plain ones. " * 5000}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "fields", "most"),
+    [
+        ("openai_chat", {"messages": [LONG], "max_tokens": 50, "n": 3}, 150),
+        ("openai_responses", {"input": [LONG], "max_output_tokens": 70, "background": True}, 70),
+        ("anthropic_messages", {"messages": [LONG], "max_tokens": 80}, 80),
+        ("gemini_generate", {"contents": [LONG], "generationConfig": {"maxOutputTokens": 90}}, 90),
+    ],
+)
+def test_a_long_body_is_estimated_alike_without_decoding_it(protocol: Protocol, fields: JSONObject, most: int) -> None:
+    found = estimate(dumps({"model": "m", **fields}), protocol)
+    exactly = estimate_tokens(fields)
+    assert exactly <= found.input_tokens + 20 and found.input_tokens < 1.05 * exactly
+    assert (found.output_tokens, found.model, found.later) == (most, "m", "background" in fields)
+
+
+def test_a_long_picture_costs_less_than_its_length() -> None:
+    url = "data:image/png;base64," + "QUJD" * 50_000
+    content: JSONObject = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}
+    assert estimate(dumps({"model": "m", "messages": [content]}), "openai_chat").input_tokens < 3000
+
+
+def test_a_long_body_that_is_none_is_refused() -> None:
+    with pytest.raises(InvalidRequest):
+        estimate(b'{"messages": "' + b"x" * 100_000, "openai_chat")
 
 
 def test_a_response_in_the_background_tells_its_usage_later() -> None:
