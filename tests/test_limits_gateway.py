@@ -14,11 +14,14 @@ from google import genai
 from google.genai import errors, types
 from prometheus_client import CollectorRegistry
 
-from asgi_llmgw import Principal, build_app
-from asgi_llmgw._types import Scope
+from asgi_llmgw import LimitsMiddleware, Principal, assembly, build_app
+from asgi_llmgw._types import Receive, Scope, Send
 from asgi_llmgw.app import Gateway
+from asgi_llmgw.components.costs import CostsMiddleware
 from asgi_llmgw.config import Config, parse_config
 from asgi_llmgw.json import JSONObject, JSONValue, as_object, dumps, loads_object
+from asgi_llmgw.store.memory import MemoryStore
+from asgi_llmgw.store.stores import Stores
 from asgi_llmgw.testing import (
     Answer,
     FakeResponse,
@@ -274,6 +277,17 @@ async def test_the_cost_is_known_without_any_limit() -> None:
     answer = await running.ask()
     assert running.entry["cost_usd"] == 0.000053
     assert not any(b"ratelimit" in name for name in answer.headers)
+
+
+def test_without_any_limit_nothing_stands_in_the_way() -> None:
+    stores = Stores(MemoryStore())
+    inner = CostsMiddleware(_nothing)
+    assert assembly._limits(configured(), stores)(inner) is inner
+    assert isinstance(assembly._limits(configured({"rpm": 1}), stores)(inner), LimitsMiddleware)
+
+
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    """An app that is never called."""
 
 
 @pytest.mark.anyio
