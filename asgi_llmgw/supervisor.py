@@ -145,7 +145,7 @@ class Supervisor:
         elif number == signal.SIGHUP:
             self._tell_all(RELOAD)
         elif number == signal.SIGUSR2:
-            self._to_replace = [child for child in self._children if child.ready and not child.leaving]
+            self._to_replace = [child for child in self._children if not child.leaving and child.replaces is None]
             if all(child.replaces is None for child in self._children):
                 self._replace_next()
 

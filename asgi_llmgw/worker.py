@@ -65,7 +65,7 @@ class Worker:
         async def started(message: Message) -> None:
             await send(message)
             if message["type"] == "lifespan.startup.complete" and self._orders is not None:
-                self._orders.send_bytes(READY)
+                self._say_ready(self._orders)
 
         async with self._obeying():
             await self.gateway(scope, receive, started)
@@ -87,6 +87,13 @@ class Worker:
         elif order == LEAVE:
             self._start(self._leave())
         self._ending = self._ending or order in (DRAIN, CUT, LEAVE)
+
+    def _say_ready(self, parent: Connection) -> None:
+        try:
+            parent.send_bytes(READY)
+        except OSError:
+            # it has died meanwhile
+            self.obey(DRAIN)
 
     async def _drained(self) -> None:
         try:
@@ -213,6 +220,7 @@ def _uvicorn(config: Config, listening: socket.socket, worker: Worker) -> int:
         uvicorn.Config(
             worker,
             log_config=None,
+            lifespan="on",
             access_log=False,
             server_header=False,
             timeout_keep_alive=config.server.keep_alive_seconds,

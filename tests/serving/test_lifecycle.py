@@ -293,12 +293,14 @@ async def test_replacing_the_workers_fails_no_request(tmp_path: Path) -> None:
         async with asyncio.TaskGroup() as group:
             for _ in range(4):
                 group.create_task(load())
-            await running.vendor.requests_seen(20)
-            running.signal(signal.SIGUSR2)
-            async with asyncio.timeout(60):
-                while set(children(running.process.pid)) & set(before) or len(children(running.process.pid)) != 2:
-                    await running.vendor.requests_seen(len(running.vendor.requests) + 10)
-            over.set()
+            try:
+                await running.vendor.requests_seen(20)
+                running.signal(signal.SIGUSR2)
+                async with asyncio.timeout(60):
+                    while set(children(running.process.pid)) & set(before) or len(children(running.process.pid)) != 2:
+                        await running.vendor.requests_seen(len(running.vendor.requests) + 10)
+            finally:
+                over.set()
         assert set(statuses) == {200} and len(statuses) > 40
         running.signal(signal.SIGTERM)
         code, _, err = await running.ended()
@@ -357,3 +359,31 @@ async def test_a_plain_uvicorn_that_loses_patience_does_not_cut_in_silence(tmp_p
                 assert b'"shutting_down"' in await rest_of(client)
             out, _ = await asyncio.wait_for(process.communicate(), 20)
         assert json.loads(out)["error"]["code"] == "shutting_down"
+
+
+async def test_workers_that_start_without_a_parent_end(tmp_path: Path) -> None:
+    """F204: it was killed before they could say that they are ready."""
+    with serving("--workers", "2", environ={"TMPDIR": str(tmp_path)}) as (process, address):
+        async with asyncio.timeout(30):
+            while len(children(process.pid)) < 2:
+                await asyncio.to_thread(process.poll)
+            process.kill()
+            with pytest.raises(OSError):
+                while True:
+                    # connections wait in the backlog while there is a process that holds the port
+                    async with connect(int(address.rpartition(":")[2])) as client:
+                        await asyncio.to_thread(process.poll)
+                        client.leave()
+
+
+async def test_workers_do_not_outlive_their_parent(tmp_path: Path) -> None:
+    """F204: kill -9; they finish what they have, and let go of the port."""
+    async with house(tmp_path, "--workers", "2") as running, AsyncExitStack() as stack:
+        (client,) = await open_streams(running, stack, 1)
+        running.signal(signal.SIGKILL)
+        running.gate.set()
+        assert DONE in await rest_of(client)
+        async with asyncio.timeout(20):
+            with pytest.raises(OSError):
+                while True:
+                    await running.ask(path="/health")
