@@ -131,6 +131,8 @@ async def test_a_gateway_checks_what_it_is_told_to_check() -> None:
         await call(gateway, http_scope("GET", "/health"))
         await asyncio.sleep(25)
         assert {request.method for request in upstream.requests} == {"GET"} and len(upstream.requests) >= 2
+        tested = await call(gateway, http_scope(), chat_request("m"))
+        assert tested.status == 502, "nothing else is left, so that one request a second is let through"
         answer = await call(gateway, http_scope(), chat_request("m"))
         assert answer.status == 503
         assert int(answer.headers[b"retry-after"]) >= 1

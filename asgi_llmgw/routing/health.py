@@ -32,6 +32,7 @@ DECAY: Final = 10.0
 MAX_LANES: Final = 10_000
 
 _CELLS: Final = 10
+_GUESSES: Final[frozenset[LaneState]] = frozenset({"open", "down"})
 _DOWN: Final[frozenset[FailureClass]] = frozenset({"unreachable", "timeout", "transient", "overloaded"})
 _KEYS_OWN: Final[frozenset[FailureClass]] = frozenset({"credential", "quota"})
 
@@ -198,12 +199,13 @@ class Health:
         return max(0.0, ends - now)
 
     def least_bad(self, lanes: Iterable[Lane]) -> Lane | None:
-        """Where every lane rests: an open breaker's that may be tried all the same, None if it is too early for that.
+        """Where every lane rests: one that may be tried all the same, None if it is too early for that.
 
-        A breaker is a guess. Where it is all that stands between a client and an answer, it is tested more often.
+        An open breaker is a guess, and so is what a health check said. Where that is all that stands between a client
+        and an answer, it is tested more often.
         """
         now = self.clock()
-        resting = [lane for lane in lanes if self.state(lane) == "open"]
+        resting = [lane for lane in lanes if self.state(lane) in _GUESSES]
         if any(self._is_probed(lane) or lane.last_probe + self.policy.panic_seconds > now for lane in resting):
             return None
         return min(resting, key=self.rests_for, default=None)
@@ -212,12 +214,12 @@ class Health:
         """A request goes there; it ends with `succeed`, `fail` or `abandon`. None where the lane rests by now.
 
         Args:
-            in_a_panic: an open breaker does not matter, as long as nobody else tests it.
+            in_a_panic: a guess does not matter, as long as nobody else tests it.
         """
-        state = self.state(lane)
-        if state not in ("closed", "half_open") and not (in_a_panic and state == "open" and not self._is_probed(lane)):
+        tested = in_a_panic and self.state(lane) in _GUESSES and not self._is_probed(lane)
+        if not tested and not self.usable(lane):
             return None
-        ticket = Ticket(lane, self.clock(), lane.open_until is not None)
+        ticket = Ticket(lane, self.clock(), tested or lane.open_until is not None)
         lane.in_flight += 1
         if ticket.probe:
             lane.probe = ticket
@@ -232,7 +234,7 @@ class Health:
         lane, ticket.waited = ticket.lane, waited
         self._measure(lane, waited)
         if ticket.probe and waited <= self.policy.slow_seconds:
-            lane.open_until = lane.probe = None
+            self._close(lane)
 
     def succeed(self, ticket: Ticket) -> None:
         """It has answered to the end."""
@@ -242,7 +244,8 @@ class Health:
             self._count_failure(ticket)
         elif lane.open_until is None or ticket.probe:
             lane.failures_in_a_row = lane.opened = 0
-            lane.open_until = lane.probe = None
+            if ticket.probe:
+                self._close(lane)
             self._remember(lane, failed=False)
 
     def fail(self, ticket: Ticket, error: UpstreamError) -> None:
@@ -303,6 +306,11 @@ class Health:
         ticket.lane.in_flight -= 1
         if ticket.lane.probe is ticket:
             ticket.lane.probe = None
+
+    def _close(self, lane: Lane) -> None:
+        """What was guessed is refuted."""
+        lane.open_until = lane.probe = None
+        self._down.pop(lane.key[:2], None)
 
     def _is_probed(self, lane: Lane) -> bool:
         """Whether somebody tests it; after a while without a word the next one may."""

@@ -287,6 +287,23 @@ def test_where_nothing_else_is_left_one_request_a_second_tries_an_open_breaker()
     assert health.least_bad([lane]) is lane
 
 
+def test_what_a_health_check_said_is_tested_too() -> None:
+    """F170: a vendor whose list of models is broken may answer all the same."""
+    ward = Ward()
+    health, lane = ward.health, ward.lane
+    health.checked("openai", 0, error("timeout"), rest=75.0)
+    assert ward.state == "down" and health.begin(lane) is None and health.least_bad([lane]) is lane
+    ticket = health.begin(lane, in_a_panic=True)
+    assert ticket is not None and health.begin(lane, in_a_panic=True) is None
+    health.fail(ticket, error())
+    assert ward.state == "down"
+    ward.clock.advance(1)
+    ticket = health.begin(lane, in_a_panic=True)
+    assert ticket is not None
+    health.succeed(ticket)
+    assert ward.state == "closed"
+
+
 def test_of_several_open_breakers_the_one_that_ends_first_is_tried() -> None:
     ward = opened()
     other = ward.health.lane(Target("claude", "sonnet"), 0)
