@@ -264,6 +264,28 @@ async def test_a_model_that_is_missing_stays_missing() -> None:
     assert len(vendor.requests) == 1
 
 
+@pytest.mark.parametrize(
+    "last", [refusal(404, code="model_not_found"), refusal(401), refusal(429, code="insufficient_quota")], ids=str
+)
+async def test_the_failure_that_may_pass_is_told_and_not_that_of_a_badly_configured_target(last: Paced) -> None:
+    """D11: a client that read 404 would not come back, though the model it asked for is only overloaded."""
+    stand = Stand({"a": Vendor([OVERLOADED]), "b": Vendor([last])}, policy=RetryPolicy(attempts=1))
+    asked = await stand.ask()
+    assert (asked.send.status, len(asked.tried)) == (503, 2)
+    assert asked.exchange.failure is not None and asked.exchange.failure.kind == "overloaded"
+
+
+async def test_what_a_substitute_cannot_express_is_not_the_answer() -> None:
+    """F177."""
+    stand = Stand(
+        {"a": Vendor([OVERLOADED]), "b": Vendor([whole()])},
+        protocols={"b": "anthropic_messages"},
+        policy=RetryPolicy(attempts=1),
+    )
+    asked = await stand.ask(body=chat_request(n=2))
+    assert (asked.send.status, asked.tried) == (503, [("a", "overloaded"), ("b", "unsupported")])
+
+
 async def test_the_clients_own_mistakes_are_told_as_they_are_and_count_for_nothing() -> None:
     """F138."""
     stand = Stand({"a": Vendor([refusal(422)])}, breaker=BreakerPolicy(failures=2))

@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from asgi_llmgw.errors import UpstreamError
-from asgi_llmgw.exchange import Hedge, Target
+from asgi_llmgw.exchange import SCOPE_KEY, Hedge, Target
 from asgi_llmgw.json import dumps
 from asgi_llmgw.routing.health import BreakerPolicy
 from asgi_llmgw.routing.retry import RetryPolicy
-from asgi_llmgw.testing import SSE_HEADERS, ScriptedReceive
+from asgi_llmgw.testing import SSE_HEADERS, RecordingSend, ScriptedReceive, http_scope
 from tests.dispatching import OVERLOADED, Asked, Paced, Stand, Vendor, refusal, stream, whole
 from tests.samples import CHAT_ROLE, chat_request
 from tests.virtual_time import BACKEND
@@ -54,6 +54,18 @@ async def test_the_second_attempt_wins() -> None:
     exchange = asked.exchange
     assert (exchange.provider, exchange.upstream_model, exchange.outcome) == ("b", "m", None)
     assert exchange.first_token == 9.0
+
+
+async def test_the_record_is_the_winners_before_the_client_sees_anything() -> None:
+    """What stands above notes whose answer it passes on."""
+    vendors = {"a": Vendor([stream("From a", first=60.0)]), "b": Vendor([stream("From b", first=1.0)])}
+    stand = Stand(vendors)
+    exchange = stand.exchange(hedge=HEDGE)
+    seen: list[object] = []
+    send = RecordingSend(lambda chunk: seen.append((exchange.provider, exchange.upstream_protocol)))
+    scope = {**http_scope(), SCOPE_KEY: exchange}
+    await stand.app(scope, ScriptedReceive(dumps(chat_request(stream=True))), send)
+    assert set(seen) == {("b", "openai_chat")}
 
 
 async def test_the_first_attempt_wins_all_the_same() -> None:

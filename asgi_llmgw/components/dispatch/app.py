@@ -92,6 +92,7 @@ class DispatchApp:
             usable=lambda target: target.provider in self._providers,
         )
         failure: GatewayError | None = None
+        told: GatewayError | None = None
         while (attempt := attempts.next()) is not None:
             if exchange.hedge is not None and failure is None:
                 result = await self._hedging.run(attempt, attempts, exchange, scope, body, receive, send)
@@ -105,12 +106,19 @@ class DispatchApp:
             if not _worth_another(failure):
                 return failure
             attempts.failed(result.attempt, failure)
-        return _told(failure, attempts)
+            if told is None or _may_pass(failure) or not _may_pass(told):
+                told = failure
+        return _told(told, attempts)
 
 
 def _worth_another(failure: GatewayError) -> bool:
     """Another target may do better: the vendor failed, or this one cannot express the request."""
     return failure.retryable or failure.kind == "unsupported"
+
+
+def _may_pass(failure: GatewayError) -> bool:
+    """Whether it is worth coming back for: nothing is wrong with the target's settings, nor with the request for it."""
+    return isinstance(failure, UpstreamError) and failure.failure not in ("model_access", "credential", "quota")
 
 
 def _told(failure: GatewayError | None, attempts: Attempts) -> GatewayError:

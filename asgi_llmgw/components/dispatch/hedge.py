@@ -148,10 +148,13 @@ class _Race:
             for tried in own.tried:
                 tried.failure = LOST if tried.failure in (None, "cancelled") else tried.failure
         elif own.tried:
-            for name in _OF_AN_ATTEMPT:
-                setattr(self._exchange, name, getattr(own, name))
+            self._adopt(own)
         self._exchange.tried += own.tried
         self._exchange.attempts += own.attempts
+
+    def _adopt(self, own: Exchange) -> None:
+        for name in _OF_AN_ATTEMPT:
+            setattr(self._exchange, name, getattr(own, name))
 
     def result(self) -> Result:
         """The winner's result, or the last failure. The request's plan hears of the others' failures here."""
@@ -169,6 +172,7 @@ class _Race:
             if self._winner is not None:
                 return self._winner is own
             self._winner = own
+            self._adopt(own)
             for key, scope in self._running.items():
                 if key != id(own):
                     scope.cancel()
