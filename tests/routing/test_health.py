@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from asgi_llmgw.errors import FailureClass, UpstreamError
 from asgi_llmgw.exchange import Target
@@ -445,64 +441,6 @@ def test_the_number_of_lanes_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
         assert ward.health.lane(TARGET, 0) is ward.lane
     assert len(list(ward.health.views())) == 10
     assert ward.health.lane(Target("openai", "busy"), 0) is busy
-
-
-FAILURES: list[FailureClass] = ["transient", "timeout", "unreachable", "overloaded", "rate_limit", "caller_fault"]
-
-
-class AnyInterleaving(RuleBasedStateMachine):
-    """F171: whatever order requests begin and end in."""
-
-    @initialize()
-    def start(self) -> None:
-        self.ward = Ward(BreakerPolicy(failures=2, jitter=0.2))
-        self.tickets: list[Ticket] = []
-
-    @rule(panic=st.booleans())
-    def begin(self, panic: bool) -> None:
-        ticket = self.ward.health.begin(self.ward.lane, in_a_panic=panic)
-        if ticket is not None:
-            self.tickets.append(ticket)
-
-    @precondition(lambda self: self.tickets)
-    @rule(which=st.integers(0), failure=st.sampled_from(FAILURES))
-    def fail(self, which: int, failure: FailureClass) -> None:
-        self.ward.health.fail(self._take(which), error(failure, 0.5))
-
-    @precondition(lambda self: self.tickets)
-    @rule(which=st.integers(0), waited=st.none() | st.floats(0, 60), end=st.sampled_from(["succeed", "abandon"]))
-    def finish(self, which: int, waited: float | None, end: str) -> None:
-        ticket = self._take(which)
-        if waited is not None:
-            self.ward.health.answers(ticket, waited)
-        ends: Callable[[Ticket], None] = getattr(self.ward.health, end)
-        ends(ticket)
-
-    @rule(seconds=st.floats(0, 100))
-    def wait(self, seconds: float) -> None:
-        self.ward.clock.advance(seconds)
-
-    @invariant()
-    def there_is_one_probe_at_most(self) -> None:
-        now, patience = self.ward.clock(), self.ward.health.policy.slow_seconds
-        silent = [ticket for ticket in self.tickets if ticket.probe and ticket.waited is None]
-        assert len([ticket for ticket in silent if now - ticket.began < patience]) <= 1
-
-    @invariant()
-    def everybody_under_way_is_counted(self) -> None:
-        assert self.ward.lane.in_flight == len(self.tickets) >= 0
-
-    @invariant()
-    def what_rests_says_for_how_long(self) -> None:
-        health, lane = self.ward.health, self.ward.lane
-        assert health.usable(lane) == (health.rests_for(lane) == 0)
-
-    def _take(self, which: int) -> Ticket:
-        return self.tickets.pop(which % len(self.tickets))
-
-
-TestAnyInterleaving = AnyInterleaving.TestCase
-TestAnyInterleaving.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
 @pytest.mark.parametrize("failure", ["transient", "rate_limit", "credential", "quota", "model_access"])
