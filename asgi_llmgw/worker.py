@@ -8,6 +8,7 @@ import math
 import os
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from multiprocessing.connection import Connection
@@ -32,6 +33,8 @@ RELOAD: Final = b"reload"
 
 LINGER: Final = 0.5
 """Seconds for requests on connections that came just before the last one was taken."""
+LAST_BYTES: Final = 2.0
+"""Seconds that a slow client's connection has at least for what was sent to it."""
 STARTUP_FAILED: Final = 3
 _QUIET: Final = ("uvicorn", "hypercorn.error", "aiohttp", "httpx", "httpx2", "httpcore", "httpcore2", "asyncio")
 _logger: Final = logging.getLogger(__name__)
@@ -55,7 +58,7 @@ class Worker:
         self._orders = orders
         self._reloader = Reloader(gateway, path=_watched(gateway.config))
         self._tasks: set[asyncio.Task[object]] = set()
-        self._ending = False
+        self._ends: float | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
@@ -72,21 +75,25 @@ class Worker:
 
     @property
     def grace(self) -> float:
-        """Seconds after which a server may lose patience with requests: by then the gateway itself has."""
-        return self.gateway.config.server.drain_seconds + SETTLE_SECONDS
+        """Seconds after which a server may lose patience with connections: by then the gateway itself has."""
+        return LAST_BYTES if self._ends is None else max(LAST_BYTES, self._ends - time.monotonic())
 
     def obey(self, order: bytes) -> None:
         """Do what was ordered; unknown orders are ignored."""
         if order == RELOAD:
             self._start(self._reloader.reload())
-        elif order in (DRAIN, CUT):
+            return
+        if order == CUT:
+            self._ends = time.monotonic()
+        elif order in (DRAIN, LEAVE) and self._ends is None:
+            self._ends = time.monotonic() + self.gateway.config.server.drain_seconds + SETTLE_SECONDS
+        if order in (DRAIN, CUT):
             self.gateway.drain()
             self._start(self._drained())
             if order == CUT:
                 self.gateway.cut()
         elif order == LEAVE:
             self._start(self._leave())
-        self._ending = self._ending or order in (DRAIN, CUT, LEAVE)
 
     def _say_ready(self, parent: Connection) -> None:
         try:
@@ -127,7 +134,7 @@ class Worker:
     @contextmanager
     def _signals(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
         def end() -> None:
-            if not self._ending:
+            if self._ends is None:
                 self.obey(DRAIN)
                 return
             self.obey(CUT)
@@ -137,6 +144,7 @@ class Worker:
         _on_signal("SIGTERM", lambda: loop.call_soon_threadsafe(end))
         _on_signal("SIGINT", lambda: loop.call_soon_threadsafe(end))
         _on_signal("SIGHUP", lambda: loop.call_soon_threadsafe(self.obey, RELOAD))
+        _on_signal("SIGUSR2", lambda: _logger.warning("one process alone cannot be replaced: use several workers"))
         yield
 
     @contextmanager
