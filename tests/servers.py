@@ -14,6 +14,7 @@ import hypercorn.config
 import uvicorn
 
 from asgi_llmgw._types import ASGIApp
+from asgi_llmgw.serve import listen
 
 T = TypeVar("T")
 ServerName: TypeAlias = Literal["uvicorn", "hypercorn"]
@@ -32,17 +33,16 @@ class _Server(uvicorn.Server):
 @asynccontextmanager
 async def uvicorn_server(app: ASGIApp) -> AsyncIterator[str]:
     """The app under uvicorn with httptools; gives its URL."""
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_config=None, access_log=False, http="httptools", timeout_graceful_shutdown=5
-    )
+    listener = listen("127.0.0.1", 0)
+    port = cast(int, listener.getsockname()[1])
+    config = uvicorn.Config(app, log_config=None, access_log=False, http="httptools", timeout_graceful_shutdown=5)
     server = _Server(config)
-    task = asyncio.create_task(server._serve())
+    task = asyncio.create_task(server._serve(sockets=[listener]))
     waiting = asyncio.create_task(server.listening.wait())
     await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
     if task.done():
         waiting.cancel()
         await task
-    port = server.servers[0].sockets[0].getsockname()[1]
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -53,6 +53,7 @@ async def uvicorn_server(app: ASGIApp) -> AsyncIterator[str]:
 @asynccontextmanager
 async def hypercorn_server(app: ASGIApp) -> AsyncIterator[str]:
     """The app under hypercorn; gives its URL."""
+    # not listening yet: that is how one can tell when hypercorn does
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     port = cast(int, listener.getsockname()[1])

@@ -14,7 +14,7 @@ import pytest
 
 from asgi_llmgw.config import Config, parse_config
 from asgi_llmgw.json import loads_object
-from asgi_llmgw.serve import CARRIERS_KEY, Address, banner, serve, shared_key
+from asgi_llmgw.serve import CARRIERS_KEY, UNSENT, Address, banner, listen, serve, shared_key
 from tests.processes import ask, chat, end, serving
 
 
@@ -67,6 +67,15 @@ def test_a_port_in_use_is_one_line() -> None:
         )
     assert done.returncode == 1
     assert done.stderr == f"asgi-llmgw: cannot listen on 127.0.0.1, port {port}: Address already in use\n"
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="this system has no such option")
+def test_the_kernel_takes_no_more_of_an_answer_than_it_must() -> None:
+    """F117, F120: who does not read is seen soon, and who reads slowly is seen to read."""
+    with listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT
 
 
 def test_a_server_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

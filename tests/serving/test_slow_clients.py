@@ -26,7 +26,7 @@ MIB = 1024 * 1024
 WORDS = chunk(chat_chunk({"content": "x" * 16_000}))
 ENDLESS: list[Step] = [CHUNKED + chunk(CHAT_ROLE), *[WORDS] * 4_000, Act.STALL]
 LET_THROUGH = 16 * MIB
-"""What kernels, servers and clients may have in their buffers; far less than the vendor has to say."""
+"""What the vendor's kernel, the gateway, its server and the client may have in their buffers."""
 
 
 @asynccontextmanager
