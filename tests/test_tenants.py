@@ -21,7 +21,6 @@ import pytest
 from asgi_llmgw._types import Headers, Receive, Scope, Send
 from asgi_llmgw.app import Gateway, build_app
 from asgi_llmgw.components.auth import AuthMiddleware, Key, hash_key
-from asgi_llmgw.components.context import ContextMiddleware
 from asgi_llmgw.config import parse_config
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.json import JSONObject, dumps
@@ -238,7 +237,7 @@ async def test_ten_thousand_wrong_keys_leave_no_trace_in_memory() -> None:
     async def inside(scope: Scope, receive: Receive, send: Send) -> None:
         raise AssertionError("a wrong key came in")
 
-    app = ContextMiddleware(AuthMiddleware(inside, keys=[Key("a", hash_key("the-right-one"))]))
+    app = AuthMiddleware(inside, keys=[Key("a", hash_key("the-right-one"))])
 
     async def guess(number: int) -> None:
         headers = [(b"authorization", b"Bearer wrong-%d-" % number + b"x" * (number % 500))]

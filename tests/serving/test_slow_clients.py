@@ -91,12 +91,11 @@ async def test_a_body_that_does_not_come_is_told_so(house: OpenHouse, settings: 
             assert (await client.answer()).status == 200
 
 
+@pytest.mark.parametrize("house", ["hypercorn"], indirect=True)
 async def test_a_stream_of_http_2_that_is_not_read_is_bounded(
-    house: OpenHouse, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    house: OpenHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F118: whether the server makes us wait or takes all it is given, one of our bounds ends it."""
-    if "hypercorn" not in request.node.callspec.id:
-        pytest.skip("uvicorn with httptools has no HTTP/2")
     monkeypatch.setattr(proxy, "MAX_STREAM", MIB)
     async with house(ENDLESS, settings={"send_stall_seconds": 0.5}) as running, connect(running.port) as client:
         connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
