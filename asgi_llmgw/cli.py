@@ -1,4 +1,4 @@
-"""The command line: `asgi-llmgw serve | check | translate | conformance | hash-key`."""
+"""The command line: `asgi-llmgw serve | check | translate | conformance | vendors | hash-key`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import secrets
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from asgi_llmgw import __version__
@@ -18,6 +19,7 @@ from asgi_llmgw.errors import ConfigError, GatewayError
 from asgi_llmgw.ir import Diagnostic
 from asgi_llmgw.json import dumps
 from asgi_llmgw.protocols import PROTOCOLS
+from asgi_llmgw.providers.table import vendor_table, with_vendor_table
 from asgi_llmgw.routing.routes import Route
 from asgi_llmgw.serve import serve
 from asgi_llmgw.translate import StreamTranslator, translate_request, translate_response
@@ -53,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return _translate(arguments)
             case "conformance":
                 return _conformance(arguments)
+            case "vendors":
+                return _vendors(arguments)
             case _:
                 return _hash_key(arguments)
     except GatewayError as error:
@@ -77,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--config", metavar="FILE", help=f"a TOML file (default: ${CONFIG_VARIABLE}, or none)")
     _add_translate(commands.add_parser("translate", help="turn a request or an answer into another protocol's"))
     _add_conformance(commands.add_parser("conformance", help="check what a gateway makes of what vendors send"))
+    vendors = commands.add_parser("vendors", help="print the vendors of the catalog and what they do, as a table")
+    vendors.add_argument("--write", metavar="FILE", help="put it into a Markdown file, between its two marks")
     hashing = commands.add_parser("hash-key", help="make the hash of a client's key, read from standard input")
     hashing.add_argument("--generate", action="store_true", help="make a new key and print it too")
     return parser
@@ -242,6 +248,18 @@ def _conformance(arguments: argparse.Namespace) -> int:
     else:
         print(table(results), end="")
     return FAILED if failed(results) else OK
+
+
+def _vendors(arguments: argparse.Namespace) -> int:
+    if arguments.write is None:
+        print(vendor_table(), end="")
+        return OK
+    path = Path(arguments.write)
+    try:
+        path.write_text(with_vendor_table(path.read_text(encoding="utf-8")), encoding="utf-8")
+    except OSError as error:
+        return _fail(f"{path} cannot be written: {error.strerror}", FAILED)
+    return OK
 
 
 def _hash_key(arguments: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ import pytest
 from asgi_llmgw.components.context import ContextMiddleware
 from asgi_llmgw.config import parse_config
 from asgi_llmgw.json import loads_object
+from asgi_llmgw.providers.table import with_vendor_table
 from asgi_llmgw.routing.endpoints import ENDPOINTS
 from asgi_llmgw.testing import call, http_scope
 
@@ -165,3 +166,8 @@ def test_the_metrics_table_lists_every_metric() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     targets = [found["path"] for found in LINK.finditer(page.read_text())]
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_the_table_of_vendors_is_that_of_the_catalog() -> None:
+    text = README.read_text()
+    assert with_vendor_table(text) == text, "python -m asgi_llmgw vendors --write README.md"

@@ -108,7 +108,7 @@ class CountTokensApp:
                 if spoken != protocol:
                     body = _translated(body, protocol, spoken, target.model, provider)
                 request = _request(provider, spoken, target, body, exchange)
-                upstream = dress(self._upstreams[provider.name], provider.envelope)
+                upstream = dress(self._upstreams[provider.name], provider.envelope, provider.signer)
                 async with upstream.open(request) as response:
                     answer = loads_object(await response.aread(limit=_MAX_ANSWER))
             except (GatewayError, JSONError):
@@ -121,7 +121,7 @@ class CountTokensApp:
 
 def _counting(provider: Provider, protocol: Protocol) -> Protocol | None:
     """The protocol to ask this provider in: the client's own if it can, else any that counts."""
-    can = [name for name in provider.protocols if name in _FIELD]
+    can = [name for name in provider.protocols if name in _FIELD and provider.does("count_tokens")]
     return protocol if protocol in can else next(iter(can), None)
 
 
@@ -162,7 +162,9 @@ def _request(
     else:
         path, body = _PATH[protocol], replace_model(body, target.model)
     headers = provider.request_headers(exchange.headers)
-    return UpstreamRequest(url=provider.url(protocol, path), headers=headers, body=body, timeouts=provider.timeouts)
+    return UpstreamRequest(
+        url=provider.url(protocol, path, model=target.model), headers=headers, body=body, timeouts=provider.timeouts
+    )
 
 
 async def _leave(receive: Receive, scope: anyio.CancelScope) -> None:

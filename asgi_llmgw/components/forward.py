@@ -74,7 +74,7 @@ class ForwardApp:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._provider = provider
-        self._upstream = dress(upstream, provider.envelope)
+        self._upstream = dress(upstream, provider.envelope, provider.signer)
         self._max_body = max_body
         self._max_answer = max_answer
         self._carriers_key = carriers_key
@@ -107,7 +107,7 @@ class ForwardApp:
         call.protocol = endpoint.protocol
         call.priced = endpoint.operation == "compact"
         provider = self._provider
-        if endpoint.protocol not in provider.protocols:
+        if endpoint.protocol not in provider.protocols or not provider.does(endpoint.operation):
             raise InvalidRequest(
                 "The provider of this model has no such operation: it does not speak Responses itself.",
                 kind="unsupported",

@@ -79,7 +79,7 @@ class ProxyApp:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._provider = provider
-        self._upstream = dress(upstream, provider.envelope)
+        self._upstream = dress(upstream, provider.envelope, provider.signer)
         self._max_body = max_body
         self._max_answer = max_answer
         self._finish_grace = finish_grace
@@ -172,7 +172,7 @@ class _Call:
             if asked is not None:
                 body, self._without_usage = asked, True
         return UpstreamRequest(
-            url=self._provider.url(self._protocol, encoded.path),
+            url=self._provider.url(self._protocol, encoded.path, model=model),
             headers=self._provider.request_headers(
                 exchange.headers, accept=_ACCEPT[head.stream], credential=exchange.credential
             ),

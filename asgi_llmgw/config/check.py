@@ -10,7 +10,8 @@ from typing import Final, TypeAlias
 from asgi_llmgw.config.models import KeySettings, ModelSettings, ProviderSettings, RoutingSettings, ServerSettings
 from asgi_llmgw.config.problems import Problems, did_you_mean
 from asgi_llmgw.config.resolve import catalog_entry, destination, direct_routes, follow_aliases
-from asgi_llmgw.providers.catalog import CATALOG
+from asgi_llmgw.providers.catalog import CATALOG, CatalogEntry
+from asgi_llmgw.signing import EXTRAS, lacks
 
 Providers: TypeAlias = Mapping[str, ProviderSettings]
 Models: TypeAlias = Mapping[str, ModelSettings]
@@ -100,14 +101,36 @@ def _check_provider(problems: Problems, name: str, settings: ProviderSettings) -
             f'protocol = "openai_chat" and base_url = "https://…", or kind = "…"{did_you_mean(name, CATALOG)}',
         )
         return
-    if row is not None and settings.base_url is None and row.region_variables:
-        usual = " or ".join(row.region_variables)
-        problems.add((*path, "base_url"), f'is missing: set {usual}, or write base_url = "{row.base_url}"')
+    if row is not None and settings.base_url is None:
+        _check_places(problems, path, row, settings)
+    style = settings.auth or (row.auth if row is not None else None)
+    _check_style(problems, path, style, settings)
     needs_key = settings.auth != "none" if settings.auth else row is not None and row.key_required
+    if style in EXTRAS:
+        needs_key = False
     elsewhere = settings.base_url is not None and not (row is not None and row.lives_at(settings.base_url))
     if needs_key and not settings.secrets and (settings.auth is not None or not elsewhere):
         usual = f"set {row.key_variables[0]}, or " if row and row.key_variables and settings.auth is None else ""
         problems.add((*path, "api_key"), f'is missing: {usual}write api_key = "env:NAME"')
+
+
+def _check_style(problems: Problems, path: tuple[str, str], style: str | None, settings: ProviderSettings) -> None:
+    """Whether a way of telling who we are that is no header can be carried out."""
+    extra = lacks(style or "")
+    if extra is not None:
+        problems.add((*path, "auth"), f'"{style}" needs a library: pip install "asgi-llmgw[{extra}]"')
+    elif style == "sigv4" and settings.region is None:
+        problems.add(
+            (*path, "region"), 'is missing, and calls are signed for one: set AWS_REGION, or write region = "…"'
+        )
+
+
+def _check_places(problems: Problems, path: tuple[str, str], row: CatalogEntry, settings: ProviderSettings) -> None:
+    """Whether the address of the catalog is whole."""
+    for place in row.missing(settings.places):
+        written = place.name if place.name in settings.places else "base_url"
+        usual = " or ".join(place.variables)
+        problems.add((*path, written), f'is missing: set {usual}, or write {written} = "…" (for {row.base_url})')
 
 
 def _unknown_provider(name: str, known: Collection[str]) -> str:

@@ -85,12 +85,12 @@ def parse_config(
         tables["providers"] = {
             name: {}
             for name, row in CATALOG.items()
-            if name != DEMO and _usual_key(row.key_variables, environ) and row.address(environ) is not None
+            if row.automatic and _usual_key(row.key_variables, environ) and row.address(environ) is not None
         }
     apply_overrides(tables, environ, problems)
     tables["providers"] = tables["providers"] or {DEMO: {}}
     _fill_in_keys(tables["providers"], environ)
-    _fill_in_regions(tables["providers"], environ)
+    _fill_in_places(tables["providers"], environ)
     config = _Reader(tables, environ, problems).read()
     problems.raise_if_any(source=source)
     return config
@@ -123,16 +123,20 @@ def _fill_in_keys(providers: object, environ: Mapping[str, str]) -> None:
             entry["api_key"] = ENVIRONMENT_PREFIX + variable
 
 
-def _fill_in_regions(providers: object, environ: Mapping[str, str]) -> None:
-    """An address of the catalog's that has a region in it takes the one that the vendor's own SDK would take."""
+def _fill_in_places(providers: object, environ: Mapping[str, str]) -> None:
+    """What the catalog's address leaves open is taken from where the vendor's own SDK would take it."""
     for name, entry in providers.items() if isinstance(providers, dict) else ():
         kind = entry.get("kind", name) if isinstance(entry, dict) else None
         row = CATALOG.get(kind) if isinstance(kind, str) else None
-        if row is None or not row.region_variables or "base_url" in entry:
+        if row is None or not row.places:
             continue
-        address = row.address(environ)
+        given = {key: value for key, value in entry.items() if isinstance(value, str)}
+        for key, value in row.filled(given, environ).items():
+            if key in ProviderSettings.model_fields:
+                entry.setdefault(key, value)
+        address = row.address(environ, given)
         if address is not None:
-            entry["base_url"] = address
+            entry.setdefault("base_url", address)
 
 
 class _Reader:

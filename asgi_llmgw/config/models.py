@@ -33,6 +33,9 @@ from asgi_llmgw.stall import SEND_STALL
 from asgi_llmgw.timeouts import Timeouts
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error", "critical"]
+FieldName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z_]{1,64}$")]
+PlaceName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
+"""A part of an address, or of what is signed."""
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -110,6 +113,8 @@ class ProfileSettings(BaseModel):
     max_tokens_field: Literal["max_completion_tokens", "max_tokens"] | None = None
     system_role: Literal["system", "developer"] | None = None
     stream_usage: bool | None = None
+    seed_field: Literal["seed", "random_seed"] | None = None
+    refused_fields: tuple[FieldName, ...] | None = None
     sampling: bool | None = None
     temperature_with_top_p: bool | None = None
     forced_tool_choice: bool | None = None
@@ -131,6 +136,9 @@ class ProviderSettings(BaseModel):
     kind: str | None = None
     protocol: Annotated[tuple[Protocol, ...], ONE_OR_MORE] | None = Field(default=None, min_length=1)
     base_url: BaseURL | None = None
+    region: PlaceName | None = None
+    project: PlaceName | None = None
+    api_version: PlaceName | None = None
     auth: AuthStyle | None = None
     api_key: SecretKey | None = None
     api_keys: tuple[SecretKey, ...] = ()
@@ -148,6 +156,11 @@ class ProviderSettings(BaseModel):
         if self.api_key is not None and self.api_keys:
             raise ValueError("has both api_key and api_keys: write one of them")
         return self
+
+    @property
+    def places(self) -> dict[str, str | None]:
+        """What the catalog's address leaves open."""
+        return {"region": self.region, "project": self.project, "api_version": self.api_version}
 
     @property
     def secrets(self) -> tuple[SecretKey, ...]:

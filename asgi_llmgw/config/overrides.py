@@ -51,7 +51,9 @@ NAMED: Final[Mapping[str, type[BaseModel]]] = {
 }
 """The sections that are tables by name (keys carry their name inside)."""
 _NESTED: Final[Mapping[str, type[BaseModel]]] = {"timeouts": TimeoutSettings, "profile": ProfileSettings}
-_NOT_SCALAR: Final = frozenset({"api_keys", "headers", "models", "targets", "name", "long_context", *_NESTED})
+_NOT_SCALAR: Final = frozenset(
+    {"api_keys", "headers", "models", "targets", "name", "long_context", "refused_fields", *_NESTED}
+)
 
 Table = dict[str, object]
 

@@ -15,6 +15,7 @@ from asgi_llmgw.protocols.base import Profile
 from asgi_llmgw.providers.base import AuthStyle, Provider
 from asgi_llmgw.providers.catalog import CATALOG, DEMO, CatalogEntry
 from asgi_llmgw.routing.routes import ANY_MODEL, Route, RouteTable
+from asgi_llmgw.signing import EXTRAS, make_signer
 from asgi_llmgw.timeouts import Timeouts
 
 _INVENTOR: Final[Mapping[Protocol, str]] = {
@@ -39,15 +40,22 @@ def build_provider(name: str, settings: ProviderSettings) -> Provider:
     headers = dict(pattern.headers)
     headers |= {key.encode(): value.reveal().encode() for key, value in settings.headers.items()}
     secrets = tuple(secret.reveal() for secret in settings.secrets)
+    wrapped = row if settings.protocol is None else None
+    values = row.filled(settings.places, {}) if row else {}
+    auth = _auth(settings, pattern)
     return Provider(
         name=name,
-        base_url=settings.base_url or (row.base_url if row else ""),
+        base_url=settings.base_url or (row.address({}, settings.places) or "" if row else ""),
         protocols=protocols,
-        auth=_auth(settings, pattern),
+        paths=wrapped.paths if wrapped else (),
+        query=tuple((key, value.format(**values)) for key, value in (wrapped.query if wrapped else ())),
+        auth=auth,
         api_keys=secrets,
+        signer=make_signer(auth, region=settings.region),
         headers=tuple(headers.items()),
         forward_headers=pattern.forward_headers,
-        envelope=row.envelope if row and settings.protocol is None else None,
+        envelope=wrapped.envelope if wrapped else None,
+        operations=wrapped.operations if wrapped else None,
         profile=_profile(row.profile if row else Profile(), settings.profile),
         profiles=tuple((glob, _profile(facts, settings.profile)) for glob, facts in (row.profiles if row else ())),
         timeouts=Timeouts(**settings.timeouts.model_dump()),
@@ -60,7 +68,7 @@ def _auth(settings: ProviderSettings, pattern: CatalogEntry) -> AuthStyle:
     """A server at an address of the operator's own may do without a key."""
     if settings.auth is not None:
         return settings.auth
-    return pattern.auth if settings.secrets else "none"
+    return pattern.auth if settings.secrets or pattern.auth in EXTRAS else "none"
 
 
 def _profile(facts: Profile, settings: ProfileSettings) -> Profile:

@@ -62,6 +62,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
             (https://platform.openai.com/docs/api-reference/chat/create).
         system_role: reasoning models of OpenAI's call the system prompt `developer`; foreign servers refuse that name.
         stream_usage: the server understands `stream_options.include_usage`.
+        seed_field: what the server calls `seed` (Mistral: https://docs.mistral.ai/api).
+        refused_fields: fields of a Chat Completions request that the server answers with an error; they are left out
+            (such as https://console.groq.com/docs/openai).
         sampling: the model takes temperature, top_p and top_k; the newest Anthropic models refuse them.
         temperature_with_top_p: the model takes both at once; Anthropic's 4.1 to 4.6 models take one of the two.
         forced_tool_choice: the model takes a forced tool choice.
@@ -82,6 +85,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens_field: str = "max_completion_tokens"
     system_role: str | None = None
     stream_usage: bool = True
+    seed_field: str = "seed"
+    refused_fields: tuple[str, ...] = ()
     sampling: bool = True
     temperature_with_top_p: bool = True
     forced_tool_choice: bool = True

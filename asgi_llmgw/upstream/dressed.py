@@ -1,6 +1,6 @@
 """An upstream whose vendor wraps a protocol in something of its own: everything above sees the protocol alone.
 
-Here a call is seen whole, just before it leaves, so this is also where one that is signed as a whole would be.
+Here a call is seen whole, just before it leaves, so this is also where one that is signed as a whole is signed.
 """
 
 from __future__ import annotations
@@ -12,15 +12,45 @@ from typing import Final
 
 from asgi_llmgw._types import Headers
 from asgi_llmgw.envelopes import Envelope
+from asgi_llmgw.signing import Signer
 
 from .base import Upstream, UpstreamRequest, UpstreamResponse
 
 _SSE: Final = (b"content-type", b"text/event-stream")
 
 
-def dress(upstream: Upstream, envelope: Envelope | None) -> Upstream:
-    """The upstream as it is where there is nothing to wrap."""
-    return upstream if envelope is None else DressedUpstream(upstream, envelope)
+def dress(upstream: Upstream, envelope: Envelope | None, signer: Signer | None = None) -> Upstream:
+    """The upstream as it is where there is nothing to wrap and nothing to sign."""
+    signed = upstream if signer is None else SignedUpstream(upstream, signer)
+    return signed if envelope is None else DressedUpstream(signed, envelope)
+
+
+class SignedUpstream:
+    """Signs each call.
+
+    Args:
+        upstream: makes the calls.
+        signer: tells the vendor who we are.
+    """
+
+    def __init__(self, upstream: Upstream, signer: Signer) -> None:
+        self._upstream = upstream
+        self._signer = signer
+
+    @asynccontextmanager
+    async def open(self, request: UpstreamRequest, /) -> AsyncIterator[UpstreamResponse]:
+        """Make the call.
+
+        Raises:
+            UpstreamError: as any upstream, or there are no credentials.
+        """
+        headers = await self._signer.sign(request.method, request.url, request.headers, request.body)
+        async with self._upstream.open(replace(request, headers=headers)) as response:
+            yield response
+
+    async def aclose(self) -> None:
+        """Close what is below."""
+        await self._upstream.aclose()
 
 
 class DressedUpstream:
@@ -63,7 +93,7 @@ class _Undressed:
         self._envelope = envelope
         self.status = response.status
         kind = next((value for name, value in response.headers if name == b"content-type"), b"")
-        self._wrapped = kind.lower().startswith(envelope.stream_type)
+        self._wrapped = bool(envelope.stream_type) and kind.lower().startswith(envelope.stream_type)
         rest = tuple(pair for pair in response.headers if pair[0] != b"content-type")
         self.headers: Headers = (*rest, _SSE) if self._wrapped else tuple(response.headers)
 

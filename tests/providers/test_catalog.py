@@ -12,19 +12,37 @@ import pytest
 from asgi_llmgw.errors import ConfigError
 from asgi_llmgw.protocols import PROTOCOLS
 from asgi_llmgw.providers.catalog import CATALOG, provider_from_catalog
+from asgi_llmgw.signing import EXTRAS
 
 LOCAL = {"ollama", "vllm", "llamacpp", "lmstudio"}
+PLACES = {
+    "region": "eu-central-1",
+    "project": "my-project",
+    "endpoint": "https://name.openai.azure.com",
+    "api_version": "2024-10-21",
+}
 VENDORS = sorted(set(CATALOG) - LOCAL - {"demo"})
 
 
 @pytest.mark.parametrize("kind", VENDORS)
 def test_a_vendor_is_reached_over_tls_and_with_a_key(kind: str) -> None:
     entry = CATALOG[kind]
-    assert urlsplit(entry.base_url).scheme == "https"
-    assert not entry.base_url.endswith("/")
+    address = entry.address({}, PLACES)
+    assert address is not None
+    assert urlsplit(address).scheme == "https"
+    assert not address.endswith("/")
     assert entry.auth != "none" and entry.key_required
     assert all(re.fullmatch("[A-Z_]+_API_KEY|AWS_BEARER_TOKEN_BEDROCK", variable) for variable in entry.key_variables)
-    assert entry.key_variables and entry.model_globs
+    assert entry.key_variables or entry.auth in EXTRAS
+    assert entry.model_globs
+
+
+@pytest.mark.parametrize("kind", sorted(set(CATALOG) - {"demo"}))
+def test_a_row_says_where_it_was_read(kind: str) -> None:
+    entry = CATALOG[kind]
+    assert urlsplit(entry.page).scheme == "https"
+    assert entry.title
+    assert [other for other, row in CATALOG.items() if row.title == entry.title] == [kind]
 
 
 @pytest.mark.parametrize("kind", sorted(LOCAL))
@@ -36,9 +54,11 @@ def test_a_local_server_needs_no_key_but_takes_one(kind: str) -> None:
 
 
 def test_no_two_vendors_share_a_key_variable_or_an_address() -> None:
-    variables = list(chain.from_iterable(entry.key_variables for entry in CATALOG.values()))
+    """Of those that are there by themselves: one key must not make two providers."""
+    entries = [entry for entry in CATALOG.values() if entry.automatic]
+    variables = list(chain.from_iterable(entry.key_variables for entry in entries))
     assert len(set(variables)) == len(variables)
-    assert len({entry.base_url for entry in CATALOG.values()}) == len(CATALOG)
+    assert len({entry.base_url for entry in entries}) == len(entries)
 
 
 @pytest.mark.parametrize("kind", sorted(CATALOG))
@@ -63,6 +83,10 @@ def test_a_vendor_speaks_protocols_there_are_codecs_for(kind: str) -> None:
         ("deepseek-chat", {"deepseek"}),
         ("grok-4", {"xai"}),
         ("sonar-pro", {"perplexity"}),
+        ("command-a-03-2025", {"cohere"}),
+        ("azure/my-deployment", {"azure"}),
+        ("vertex/gemini-2.5-pro", {"vertex"}),
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", {"bedrock"}),
         ("kimi-k2-thinking", {"moonshot"}),
         ("glm-4.7", {"zai"}),
         ("openrouter/anthropic/claude-sonnet-4.5", {"openrouter"}),
@@ -137,7 +161,7 @@ def test_the_operator_s_address_and_headers_go_first() -> None:
 
 
 def test_an_unknown_vendor_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"no provider kind 'opnai'; choose one of openai, anthropic"):
+    with pytest.raises(ConfigError, match=r"no provider kind 'opnai'; choose one of openai, azure, "):
         provider_from_catalog("x", "opnai")
 
 
@@ -160,7 +184,11 @@ def test_what_belongs_to_an_account_is_never_passed_on(header: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("header", "kinds"),
-    [(b"anthropic-beta", {"anthropic", "bedrock"}), (b"openai-beta", {"openai"}), (b"traceparent", LOCAL)],
+    [
+        (b"anthropic-beta", {"anthropic", "bedrock", "vertex-claude"}),
+        (b"openai-beta", {"openai"}),
+        (b"traceparent", LOCAL),
+    ],
 )
 def test_other_headers_go_to_those_who_know_them(header: bytes, kinds: set[str]) -> None:
     """F101."""

@@ -34,12 +34,22 @@ def encode_request(request: ChatRequest, profile: Profile) -> EncodedRequest:
     _output(data, request, profile, diagnostics)
     _account(data, request, diagnostics)
     _extensions(data, request, diagnostics)
+    _leave_out(data, profile, diagnostics)
     if request.stream:
         data["stream"] = True
         if profile.stream_usage:
             options = data.get("stream_options")
             data["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
     return EncodedRequest(PATH, dumps(data), diagnostics.items())
+
+
+def _leave_out(data: JSONObject, profile: Profile, diagnostics: Diagnostics) -> None:
+    for name in profile.refused_fields:
+        value = data.pop(name, None)
+        if name == "n" and value not in (None, 1):
+            raise unsupported("n", "the vendor gives one answer only")
+        if value is not None:
+            diagnostics.dropped(name, "the vendor refuses it", info=name == "n")
 
 
 def _put(data: JSONObject, key: str, value: JSONValue) -> None:
@@ -58,7 +68,7 @@ def _sampling(data: JSONObject, request: ChatRequest, profile: Profile, diagnost
             diagnostics.dropped(key, "the model takes no sampling parameters")
     if sampling.top_k is not None:
         diagnostics.dropped("top_k", "Chat Completions has no top_k")
-    _put(data, "seed", sampling.seed)
+    _put(data, profile.seed_field, sampling.seed)
     _put(data, "presence_penalty", sampling.presence_penalty)
     _put(data, "frequency_penalty", sampling.frequency_penalty)
     if len(sampling.stop) > MAX_STOP:
