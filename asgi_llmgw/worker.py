@@ -32,7 +32,7 @@ CUT: Final = b"cut"
 RELOAD: Final = b"reload"
 
 LINGER: Final = 0.5
-"""Seconds for requests on connections that came just before the last one was taken."""
+"""Seconds in which clients learn with an answer that their connection ends, before idle ones are closed."""
 LAST_BYTES: Final = 2.0
 """Seconds that a slow client's connection has at least for what was sent to it."""
 STARTUP_FAILED: Final = 3
@@ -54,15 +54,16 @@ class Worker:
     def __init__(self, gateway: Gateway, *, orders: Connection | None = None) -> None:
         self.gateway = gateway
         self.stopping = asyncio.Event()
-        self.stop_listening: Callable[[], None] = self.stopping.set
+        self.stop_listening: Callable[[], object] = self.stopping.set
         self._orders = orders
         self._reloader = Reloader(gateway, path=_watched(gateway.config))
         self._tasks: set[asyncio.Task[object]] = set()
         self._ends: float | None = None
+        self._leaving = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
-            await self.gateway(scope, receive, send)
+            await self.gateway(scope, receive, _closing(scope, send) if self._leaving else send)
             return
 
         async def started(message: Message) -> None:
@@ -110,7 +111,8 @@ class Worker:
 
     async def _leave(self) -> None:
         self.stop_listening()
-        # whoever got a connection just before has its request answered, not refused
+        # whoever has a connection gets answers still, and with them the word to take another one
+        self._leaving = True
         await asyncio.sleep(LINGER)
         self.stopping.set()
         await asyncio.sleep(LINGER)
@@ -166,6 +168,18 @@ class Worker:
             yield
         finally:
             loop.remove_reader(orders.fileno())
+
+
+def _closing(scope: Scope, send: Send) -> Send:
+    """A `send` that tells the client of HTTP/1 to make another connection for its next request."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start" and str(scope.get("http_version", "1.1")).startswith("1"):
+            headers = [pair for pair in message.get("headers") or () if pair[0] != b"connection"]
+            message = {**message, "headers": [*headers, (b"connection", b"close")]}
+        await send(message)
+
+    return sending
 
 
 def _on_signal(name: str, act: Callable[[], object] | None) -> None:
@@ -250,7 +264,8 @@ def _hypercorn(config: Config, listening: socket.socket, worker: Worker) -> int:
     from hypercorn.config import Config as HypercornConfig
 
     settings = HypercornConfig()
-    settings.bind = [f"fd://{os.dup(listening.fileno())}"]
+    accepting = os.dup(listening.fileno())
+    settings.bind = [f"fd://{accepting}"]
     settings.include_server_header = False
     settings.accesslog = None
     settings.errorlog = logging.getLogger("hypercorn.error")
@@ -261,6 +276,8 @@ def _hypercorn(config: Config, listening: socket.socket, worker: Worker) -> int:
         await worker.stopping.wait()
         settings.graceful_timeout = worker.grace
 
+    # nothing is accepted any more, while what was accepted is served
+    worker.stop_listening = lambda: asyncio.get_running_loop().remove_reader(accepting)
     # hypercorn types the messages of an ASGI app more closely than ASGI does
     asyncio.run(serve(worker, settings, shutdown_trigger=stopping))  # type: ignore[arg-type]
     return 0

@@ -279,16 +279,23 @@ async def test_reloading_can_be_turned_off(tmp_path: Path) -> None:
         assert code == 0 and "is not TOML" in err, "an order is an order"
 
 
-async def test_replacing_the_workers_fails_no_request(tmp_path: Path) -> None:
-    """F205: each new worker serves before an old one leaves."""
-    async with house(tmp_path, "--workers", "2", whole=True) as running:
+@SERVERS
+async def test_replacing_the_workers_fails_no_request(tmp_path: Path, server: str) -> None:
+    """F205: each new worker serves before an old one leaves, and clients with a connection are told to take another."""
+    async with house(tmp_path, "--workers", "2", "--server", server, whole=True) as running:
         before = await all_children(running, 2)
         statuses: list[int] = []
         over = asyncio.Event()
 
         async def load() -> None:
             while not over.is_set():
-                statuses.append((await running.ask()).status)
+                async with connect(running.port) as client:
+                    head = b""
+                    while not over.is_set() and b"connection: close" not in head:
+                        client.send(request(chat_request("smart"), key=KEY))
+                        answer = await client.answer()
+                        statuses.append(answer.status)
+                        head = answer.head.lower()
 
         async with asyncio.TaskGroup() as group:
             for _ in range(4):
