@@ -218,16 +218,14 @@ async def test_losing_is_no_failure_of_the_vendors() -> None:
     assert [view.state for view in stand.health.views()] == ["closed", "closed"]
 
 
-async def test_a_thousand_hedged_requests_probe_once() -> None:
+async def test_a_hundred_hedged_requests_probe_once() -> None:
     """F171: although each begins in a task of its own."""
     vendors = {"a": Vendor([OVERLOADED]), "b": Vendor([whole("From b")])}
     stand = Stand(vendors, breaker=BreakerPolicy(failures=1, jitter=0))
     await ask(stand)
     await asyncio.sleep(5)
     vendors["a"].answers = [whole("From a", after=1.0)]
-    answers = await asyncio.gather(
-        *(stand.ask(stand.exchange(hedge=HEDGE)) for _ in range(1000)),
-    )
+    answers = await asyncio.gather(*(stand.ask(stand.exchange(hedge=HEDGE)) for _ in range(100)))
     assert sum(b"From a" in asked.send.body for asked in answers) == 1
     assert {asked.send.status for asked in answers} == {200}
     assert len(vendors["a"].requests) == 2 and stand.idle
