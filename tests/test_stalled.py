@@ -96,3 +96,19 @@ async def test_an_answer_that_is_let_go_late_is_given_up_as_well() -> None:
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
     await app.aclose()
+
+
+@pytest.mark.parametrize("deaf", [False, True], ids=["cancellable", "deaf"])
+async def test_a_heartbeat_that_nobody_takes_is_given_up_as_well(deaf: bool) -> None:
+    """F117, F119: the comment hangs, while nothing of the answer has come yet."""
+    upstream = FakeUpstream([sse_response(anyio.Event())])
+    config = parse_config({"providers": {"openai": {"api_key": "k"}}}, environ={})
+    log: list[bytes] = []
+    app = build_app(config, upstream=upstream, access_log=log.append)
+    stuck = Stuck(deaf=deaf)
+    async with asyncio.timeout(100):
+        await app(http_scope(), ScriptedReceive(BODY), stuck)
+    assert (stuck.taken, upstream.open_calls) == (1, 0)
+    assert b'"outcome":"client_disconnected"' in log[0]
+    stuck.never.cancel()
+    await app.aclose()

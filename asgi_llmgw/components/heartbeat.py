@@ -11,7 +11,7 @@ import asyncio
 from typing import Final, cast
 
 from asgi_llmgw._types import ASGIApp, Message, Receive, Scope, Send
-from asgi_llmgw.asgi import STREAMING, ClientDisconnected
+from asgi_llmgw.asgi import ABANDONED_AFTER, STREAMING, ClientDisconnected
 from asgi_llmgw.errors import ConfigError, InvalidUpstreamResponse
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange
 from asgi_llmgw.ir import Protocol
@@ -97,7 +97,8 @@ class _Beating:
         self._timer.cancel()
         if self._beat is not None:
             self._beat.cancel()
-            await asyncio.wait((self._beat,))
+            # a server may never give the comment back; the request does not wait for that
+            await asyncio.wait((self._beat,), timeout=ABANDONED_AFTER)
 
     async def _pass(self, message: Message) -> None:
         if message["type"] == "http.response.start":
