@@ -15,11 +15,34 @@ from typing import Final, Literal, TypeAlias
 from asgi_llmgw._types import Headers, Scope
 from asgi_llmgw.errors import GatewayError, UpstreamError
 from asgi_llmgw.ir import Diagnostic, Protocol, Usage
+from asgi_llmgw.uploads import Upload
 
 SCOPE_KEY: Final = "asgi_llmgw"
 
 Operation: TypeAlias = Literal[
-    "chat", "compact", "stored_response", "count_tokens", "models", "model", "health", "ready", "metrics", "status"
+    "chat",
+    "compact",
+    "stored_response",
+    "count_tokens",
+    "embeddings",
+    "completions",
+    "images",
+    "speech",
+    "transcriptions",
+    "moderations",
+    "rerank",
+    "predict",
+    "caches",
+    "files",
+    "batches",
+    "usage",
+    "realtime",
+    "models",
+    "model",
+    "health",
+    "ready",
+    "metrics",
+    "status",
 ]
 Outcome: TypeAlias = Literal["completed", "client_disconnected", "upstream_error", "rejected"]
 OnLoss: TypeAlias = Literal["allow", "warn", "reject"]
@@ -92,7 +115,7 @@ class Exchange:
         client_protocol: what the client speaks; None until the endpoint is known.
         endpoint: the path's template, a metric label (`/v1/chat/completions`).
         model: the name the client asked for.
-        response_id: the stored response the path names.
+        response_id: the stored response, file, batch or cache that the path names.
         route: the configured name that matched it, a metric label.
         targets: where it may go, in order.
         on_loss: what becomes of a request that the target cannot express whole.
@@ -111,6 +134,7 @@ class Exchange:
         text_length: characters that the last attempt has streamed, for an estimate where usage is missing.
         cost: what all attempts have cost, in millionths of a USD; None where no price is known.
         cache: whether the answer came out of the response cache; None where there is none for this request.
+        upload: the body, where it is passed on while it comes.
         limited: which kind of limit the request was refused for (`key_rpm`), a metric label.
     """
 
@@ -147,6 +171,7 @@ class Exchange:
     cost: int | None = None
     cache: Literal["hit", "miss"] | None = None
     limited: str | None = None
+    upload: Upload | None = field(default=None, repr=False)
     diagnostics: tuple[Diagnostic, ...] = ()
 
     @classmethod

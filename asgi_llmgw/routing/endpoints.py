@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +13,7 @@ from asgi_llmgw.protocols import SERVED
 
 _READ: Final = ("GET", "HEAD")
 _WRITE: Final = ("POST",)
+_GET_POST: Final = ("GET", "POST")
 _VERSION: Final = "/v1"
 _MAX_VERSIONS: Final = 2
 _MAX_MODEL: Final = 256
@@ -39,7 +41,7 @@ class EndpointRow:
 class Endpoint:
     """What a request means. `path` is how the protocol itself writes it.
 
-    `model` is set where the path names one, `response_id` where it names a stored response.
+    `model` is set where the path names one, `response_id` where it names a stored response, a file, a batch or a cache.
     """
 
     operation: Operation
@@ -73,6 +75,26 @@ _ALL: Final = (
     EndpointRow("/v1/responses/{id}/input_items", ("GET",), "stored_response", "openai_responses"),
     EndpointRow("/v1/messages", _WRITE, "chat", "anthropic_messages"),
     EndpointRow("/v1/messages/count_tokens", _WRITE, "count_tokens", "anthropic_messages"),
+    EndpointRow("/v1/embeddings", _WRITE, "embeddings"),
+    EndpointRow("/v1/completions", _WRITE, "completions"),
+    EndpointRow("/v1/fim/completions", _WRITE, "completions"),
+    EndpointRow("/v1/moderations", _WRITE, "moderations"),
+    EndpointRow("/v1/rerank", _WRITE, "rerank"),
+    EndpointRow("/v2/rerank", _WRITE, "rerank", versioned=False),
+    EndpointRow("/v1/images/generations", _WRITE, "images"),
+    EndpointRow("/v1/images/edits", _WRITE, "images"),
+    EndpointRow("/v1/images/variations", _WRITE, "images"),
+    EndpointRow("/v1/audio/speech", _WRITE, "speech"),
+    EndpointRow("/v1/audio/transcriptions", _WRITE, "transcriptions"),
+    EndpointRow("/v1/audio/translations", _WRITE, "transcriptions"),
+    EndpointRow("/v1/files", _GET_POST, "files"),
+    EndpointRow("/v1/files/{id}", ("GET", "DELETE"), "files"),
+    EndpointRow("/v1/files/{id}/content", ("GET",), "files"),
+    EndpointRow("/v1/batches", _GET_POST, "batches"),
+    EndpointRow("/v1/batches/{id}", ("GET",), "batches"),
+    EndpointRow("/v1/batches/{id}/cancel", _WRITE, "batches"),
+    EndpointRow("/v1/organization/usage/{id}", ("GET",), "usage"),
+    EndpointRow("/v1/realtime", ("GET",), "realtime"),
     EndpointRow("/v1/models", _READ, "models"),
     EndpointRow("/v1/models/{id}", _READ, "model"),
     EndpointRow("/v1beta/models", _READ, "models", "gemini_generate"),
@@ -80,6 +102,11 @@ _ALL: Final = (
     EndpointRow("/v1beta/models/{id}:generateContent", _WRITE, "chat", "gemini_generate"),
     EndpointRow("/v1beta/models/{id}:streamGenerateContent", _WRITE, "chat", "gemini_generate"),
     EndpointRow("/v1beta/models/{id}:countTokens", _WRITE, "count_tokens", "gemini_generate"),
+    EndpointRow("/v1beta/models/{id}:embedContent", _WRITE, "embeddings", "gemini_generate"),
+    EndpointRow("/v1beta/models/{id}:batchEmbedContents", _WRITE, "embeddings", "gemini_generate"),
+    EndpointRow("/v1beta/models/{id}:predict", _WRITE, "predict", "gemini_generate"),
+    EndpointRow("/v1beta/cachedContents", _GET_POST, "caches", "gemini_generate"),
+    EndpointRow("/v1beta/cachedContents/{id}", ("GET", "PATCH", "DELETE"), "caches", "gemini_generate"),
 )
 
 ENDPOINTS: Final = tuple(row for row in _ALL if row.protocol in SERVED)
@@ -89,15 +116,21 @@ MODELS_DIALECTS: Final[frozenset[Protocol]] = frozenset(SERVED)
 """The dialects in which models can be listed; a client of another one gets OpenAI's."""
 
 _GEMINI: Final = "/v1beta"
-_GEMINI_VERSIONS: Final = ("/v1beta", "/v1alpha")
+_GEMINI_VERSIONS: Final = ("/v1beta", "/v1beta1", "/v1alpha")
+_VERTEX: Final = re.compile(r"(?:/projects/[^/]+/locations/[^/]+)?/publishers/google(?=/models/)")
+"""How clients of Vertex AI begin the same paths."""
 _ACTIONS: Final = {
     row.template.rpartition(":")[2]: row
     for row in ENDPOINTS
     if row.protocol == "gemini_generate" and ":" in row.template
 }
 _GEMINI_PLAIN: Final = {
-    row.operation: row for row in ENDPOINTS if row.protocol == "gemini_generate" and ":" not in row.template
+    row.operation: row
+    for row in ENDPOINTS
+    if row.protocol == "gemini_generate" and row.operation in ("models", "model")
 }
+_CACHES: Final = "/cachedContents"
+_GEMINI_CACHES: Final = {row.template: row for row in ENDPOINTS if row.operation == "caches"}
 
 _PLAIN: Final = {row.template: row for row in ENDPOINTS if not row.versioned}
 _VERSIONED: Final = {
@@ -106,12 +139,14 @@ _VERSIONED: Final = {
     if row.versioned and "{id}" not in row.template and not row.template.startswith(_GEMINI)
 }
 _MODEL: Final = next(row for row in ENDPOINTS if row.template == "/v1/models/{id}")
-_RESPONSES: Final = "/responses/"
+_KEPT: Final[frozenset[Operation]] = frozenset({"stored_response", "files", "batches", "usage", "caches"})
+"""The operations on something that lies at a vendor and is called by its id."""
 _STORED: Final = {
-    row.template.partition("{id}")[2]: row
+    tuple(row.template.removeprefix(_VERSION).split("{id}")): row
     for row in ENDPOINTS
-    if row.template.startswith(_VERSION + _RESPONSES + "{id}")
+    if row.operation in _KEPT and row.protocol != "gemini_generate" and "{id}" in row.template
 }
+_COLLECTIONS: Final = tuple(dict.fromkeys(before for before, _ in _STORED))
 
 
 def match_endpoint(method: str, path: str, headers: Headers) -> Endpoint | MethodNotAllowed | None:
@@ -129,7 +164,7 @@ def match_endpoint(method: str, path: str, headers: Headers) -> Endpoint | Metho
     if method not in row.methods:
         return MethodNotAllowed(row.methods, row.template, protocol)
     written = row.template if named is None else row.template.replace("{id}", named)
-    if row.operation == "stored_response":
+    if row.operation in _KEPT:
         return Endpoint(row.operation, row.template, protocol, written, response_id=named)
     return Endpoint(row.operation, row.template, protocol, written, named)
 
@@ -159,12 +194,23 @@ def _find(path: str) -> tuple[EndpointRow, str | None] | None:
 
 
 def _find_stored(rest: str) -> tuple[EndpointRow, str] | None:
-    """A stored response, and what is to be done with it."""
-    identifier, slash, action = rest.removeprefix(_RESPONSES).partition("/")
-    row = _STORED.get(slash + action)
-    if row is None or not rest.startswith(_RESPONSES) or not _is_id(identifier):
+    """Something stored, and what is to be done with it."""
+    before = next((found for found in _COLLECTIONS if rest.startswith(found)), None)
+    if before is None:
         return None
-    return row, identifier
+    identifier, slash, action = rest.removeprefix(before).partition("/")
+    row = _STORED.get((before, slash + action))
+    return (row, identifier) if row is not None and _is_id(identifier) else None
+
+
+def _find_cache(rest: str) -> tuple[EndpointRow, str | None] | None:
+    """A cached prompt of Gemini's, or all of them."""
+    if rest == _CACHES:
+        return _GEMINI_CACHES[_GEMINI + _CACHES], None
+    identifier = rest.removeprefix(_CACHES + "/")
+    if identifier == rest or "/" in identifier or not _is_id(identifier):
+        return None
+    return _GEMINI_CACHES[_GEMINI + _CACHES + "/{id}"], identifier
 
 
 def _find_gemini(method: str, path: str) -> tuple[EndpointRow, str | None] | None:
@@ -175,6 +221,10 @@ def _find_gemini(method: str, path: str) -> tuple[EndpointRow, str | None] | Non
     path = _without_versions(path)
     version = next((found for found in _GEMINI_VERSIONS if path.startswith(found + "/")), None)
     rest = path.removeprefix(version or "")
+    vertex = _VERTEX.match(rest)
+    rest = rest if vertex is None else rest[vertex.end() :]
+    if version is not None and rest.startswith(_CACHES):
+        return _find_cache(rest)
     name, colon, action = rest.rpartition(":")
     row = _ACTIONS.get(action) if colon and (method == "POST" or version is not None) else None
     if row is None and version is None:

@@ -194,7 +194,7 @@ class AiohttpUpstream:
         try:
             return await self._attempt(pool, request)
         except _FAILURES as exc:
-            if not (_reused.get() and _nothing_came(exc)):
+            if request.pieces is not None or not (_reused.get() and _nothing_came(exc)):
                 raise _error_before_head(exc) from exc
         try:
             return await self._attempt(pool, request)
@@ -207,10 +207,10 @@ class AiohttpUpstream:
         response = await pool.session.request(
             request.method,
             URL(request.url, encoded=True),
-            headers=outgoing_headers(request.headers),
-            data=request.body or None,
+            headers=_headers(request),
+            data=request.body or None if request.pieces is None else request.pieces,
             allow_redirects=False,
-            proxy=_environment_proxy(request.url) if self._trust_env else None,
+            proxy=environment_proxy(request.url) if self._trust_env else None,
             timeout=aiohttp.ClientTimeout(
                 total=timeouts.total,
                 connect=timeouts.connect,
@@ -225,7 +225,15 @@ class AiohttpUpstream:
         return response
 
 
-def _environment_proxy(url: str) -> str | None:
+def _headers(request: UpstreamRequest) -> list[tuple[str, str]]:
+    """Those of the call; a body that comes in pieces goes in chunks unless its length is told."""
+    headers = outgoing_headers(request.headers)
+    if request.pieces is not None and request.length is not None:
+        headers.append(("content-length", str(request.length)))
+    return headers
+
+
+def environment_proxy(url: str) -> str | None:
     """The proxy that the environment names for this address.
 
     aiohttp's own `trust_env` would also send the passwords it finds in a `.netrc`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -16,6 +16,9 @@ class UpstreamRequest:
     """One call, complete: nothing is added to it but what HTTP itself needs.
 
     Args:
+        pieces: the body, where it is sent while it comes; each piece is taken when there is room for it, and such a
+            call is made once.
+        length: of such a body, where it is known.
         stream: an event stream is expected, so the first byte must come within `timeouts.first_byte`.
     """
 
@@ -23,6 +26,8 @@ class UpstreamRequest:
     url: str
     headers: Headers = field(default=(), repr=False)
     body: bytes = field(default=b"", repr=False)
+    pieces: AsyncIterable[bytes] | None = field(default=None, repr=False)
+    length: int | None = None
     stream: bool = False
     timeouts: Timeouts = Timeouts()
 

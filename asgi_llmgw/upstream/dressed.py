@@ -12,6 +12,7 @@ from typing import Final
 
 from asgi_llmgw._types import Headers
 from asgi_llmgw.envelopes import Envelope
+from asgi_llmgw.errors import InvalidRequest
 from asgi_llmgw.signing import Signer
 
 from .base import Upstream, UpstreamRequest, UpstreamResponse
@@ -73,6 +74,8 @@ class DressedUpstream:
             InvalidRequest: the vendor has no such operation.
             UpstreamError: as any upstream.
         """
+        if request.pieces is not None:
+            raise InvalidRequest("The vendor takes no uploads.", kind="unsupported", code="unsupported_operation")
         dressed = self._envelope.request(request.url, request.headers, request.body)
         plain = replace(request, url=dressed.url, headers=dressed.headers, body=dressed.body)
         async with self._upstream.open(plain) as response:

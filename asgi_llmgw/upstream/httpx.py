@@ -10,7 +10,7 @@ connection, and tell nobody. aiohttp's client closes such a connection: use it w
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator, MutableMapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -34,6 +34,7 @@ POOL_WAIT: Final = 1.0
 CLOSE_WAIT: Final = 1.0
 _LIBRARIES: Final = frozenset({"httpx", "httpx2"})
 _NEEDED: Final = frozenset({"host", "content-length"})
+_IN_CHUNKS: Final = frozenset({"host", "transfer-encoding"})
 
 
 class _RawHeaders(Protocol):
@@ -75,7 +76,7 @@ class HttpxClient(Protocol[RequestT]):
         method: str,
         url: str,
         *,
-        content: bytes | None,
+        content: bytes | AsyncIterable[bytes] | None,
         headers: list[tuple[str, str]],
         extensions: dict[str, dict[str, float]],
     ) -> RequestT:
@@ -162,10 +163,18 @@ class HttpxUpstream(Generic[RequestT]):
 
     def _build(self, request: UpstreamRequest, limits: dict[str, float]) -> RequestT:
         headers = outgoing_headers(request.headers)
+        content: bytes | AsyncIterable[bytes] | None = request.body or None
+        needed = _NEEDED
+        if request.pieces is not None:
+            content = request.pieces
+            if request.length is None:
+                needed = _IN_CHUNKS
+            else:
+                headers.append(("content-length", str(request.length)))
         call = self._client.build_request(
-            request.method, request.url, content=request.body or None, headers=headers, extensions={"timeout": limits}
+            request.method, request.url, content=content, headers=headers, extensions={"timeout": limits}
         )
-        ours = _NEEDED.union(name for name, _ in headers)
+        ours = needed.union(name for name, _ in headers)
         for name in [name for name in call.headers if name.lower() not in ours]:
             del call.headers[name]
         return call

@@ -133,6 +133,51 @@ def test_nothing_else_is_a_stored_response(path: str) -> None:
     assert match_endpoint("GET", f"/v1/responses/{path}", ()) is None
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "template", "identifier"),
+    [
+        ("GET", "/v1/files/file-1", "/v1/files/{id}", "file-1"),
+        ("DELETE", "/files/file-1", "/v1/files/{id}", "file-1"),
+        ("GET", "/v1/v1/files/file-1/content", "/v1/files/{id}/content", "file-1"),
+        ("POST", "/v1/batches/batch_1/cancel", "/v1/batches/{id}/cancel", "batch_1"),
+        ("GET", "/v1/organization/usage/embeddings", "/v1/organization/usage/{id}", "embeddings"),
+        ("PATCH", "/v1beta/cachedContents/c1", "/v1beta/cachedContents/{id}", "c1"),
+        ("DELETE", "/v1alpha/cachedContents/c1", "/v1beta/cachedContents/{id}", "c1"),
+        ("POST", "/v1beta/cachedContents", "/v1beta/cachedContents", None),
+        ("POST", "/v1/files", "/v1/files", None),
+    ],
+)
+def test_what_lies_at_a_vendor_is_named_by_its_path(
+    method: str, path: str, template: str, identifier: str | None
+) -> None:
+    found = match_endpoint(method, path, ())
+    assert isinstance(found, Endpoint)
+    assert (found.template, found.response_id, found.model) == (template, identifier, None)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/files/a/b", "/v1/files/", "/v1/files/../models", "/v1/batches/a/content", "/v1beta/cachedContents/a/b"],
+)
+def test_nothing_else_lies_at_a_vendor(path: str) -> None:
+    """F069, F082"""
+    assert match_endpoint("GET", path, ()) is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1beta1/projects/p/locations/us-central1/publishers/google/models/m:predict",
+        "/v1/projects/p/locations/us-central1/publishers/google/models/m:predict",
+        "/v1beta1/publishers/google/models/m:predict",
+    ],
+)
+def test_clients_of_vertex_are_understood(path: str) -> None:
+    found = match_endpoint("POST", path, ())
+    assert isinstance(found, Endpoint)
+    assert (found.operation, found.path, found.model) == ("predict", "/v1beta/models/m:predict", "m")
+
+
 def test_compact_and_input_tokens_are_no_responses() -> None:
     assert isinstance(match_endpoint("GET", "/v1/responses/compact", ()), MethodNotAllowed)
     assert isinstance(match_endpoint("DELETE", "/v1/responses/input_tokens", ()), MethodNotAllowed)
@@ -209,7 +254,7 @@ def test_every_protocol_has_its_paths(method: str, path: str, expected: tuple[st
     assert (found.operation, found.protocol, found.path, found.model) == expected
 
 
-@pytest.mark.parametrize("action", ["embedContent", "predict", "", "generatecontent"])
+@pytest.mark.parametrize("action", ["embedcontent", "fooBar", "", "generatecontent"])
 def test_unknown_actions_are_not_served(action: str) -> None:
     """F071."""
     assert not isinstance(match_endpoint("POST", f"/v1beta/models/x:{action}", ()), Endpoint)

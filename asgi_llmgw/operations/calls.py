@@ -1,0 +1,131 @@
+"""From a client's request to the one that a vendor gets, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+from urllib.parse import parse_qsl, quote, urlencode
+
+import msgspec
+
+from asgi_llmgw.errors import InvalidRequest
+from asgi_llmgw.ir import Diagnostic, Protocol, Usage
+from asgi_llmgw.operations.embeddings.translate import EmbeddingsCall, translate_embeddings
+from asgi_llmgw.operations.openai import usage_in
+from asgi_llmgw.operations.table import family, wire
+
+_QUERY: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        "files": frozenset({"after", "limit", "order", "purpose"}),
+        "batches": frozenset({"after", "limit"}),
+        "caches": frozenset({"pageSize", "pageToken", "updateMask"}),
+        "usage": frozenset(
+            {
+                "start_time",
+                "end_time",
+                "bucket_width",
+                "limit",
+                "page",
+                "group_by",
+                "models",
+                "project_ids",
+                "user_ids",
+                "api_key_ids",
+                "batch",
+            }
+        ),
+    }
+)
+"""What of a query is passed on."""
+
+
+class OperationCall(msgspec.Struct, frozen=True):
+    """A request for a vendor.
+
+    Args:
+        protocol: what the vendor speaks.
+        translation: reads its answer, where that is not the client's protocol.
+    """
+
+    protocol: Protocol
+    path: str
+    body: bytes
+    translation: EmbeddingsCall | None = None
+
+    def diagnostics(self, refuse: bool) -> tuple[Diagnostic, ...]:
+        """What is lost of the request.
+
+        Args:
+            refuse: nothing may be.
+
+        Raises:
+            InvalidRequest: something is.
+        """
+        lost = () if self.translation is None else self.translation.diagnostics
+        for item in lost:
+            if refuse and item.severity != "info":
+                raise InvalidRequest(
+                    f"{item.path} cannot be carried over to the model's vendor: {item.detail or item.code}",
+                    kind="unsupported",
+                    param=item.path,
+                    code="lossy_translation",
+                )
+        return lost
+
+    def answer(self, body: bytes, *, model: str) -> tuple[bytes, Usage | None]:
+        """The whole answer for the client, and what was used.
+
+        Args:
+            model: what the client calls it.
+
+        Raises:
+            InvalidUpstreamResponse: the vendor's cannot be read.
+        """
+        if self.translation is not None:
+            return self.translation.answer(body, model=model)
+        return body, usage_in(body)
+
+
+def prepare(
+    operation: str,
+    source: Protocol,
+    spoken: Sequence[Protocol],
+    *,
+    path: str,
+    query: str = "",
+    body: bytes | None,
+    model: str | None,
+) -> OperationCall:
+    """What a vendor is asked.
+
+    Args:
+        source: what the client speaks.
+        spoken: what the vendor speaks for chat, the preferred one first.
+        path: as the endpoint writes it.
+        query: the client's; what is not known of it stays here.
+        body: None where it is passed on while it comes.
+        model: the vendor's name for it; None where the operation is about none.
+
+    Raises:
+        InvalidRequest: the vendor has no such operation, or the request cannot be read.
+    """
+    spoken = family(tuple(spoken))
+    if source not in spoken:
+        if operation != "embeddings" or not spoken or body is None or model is None:
+            raise InvalidRequest(
+                "The provider of this model has no such operation.", kind="unsupported", code="unsupported_operation"
+            )
+        call = translate_embeddings(body, source=source, target=spoken[0], model=model)
+        return OperationCall(spoken[0], call.path, call.body, call)
+    written = wire(operation, source)
+    if model is not None and body is not None and written is not None:
+        encoded = written.with_model(path, body, model)
+        return OperationCall(source, encoded.path, encoded.body)
+    pairs = [pair for pair in parse_qsl(query, keep_blank_values=True) if _known(operation, pair[0])]
+    address = quote(path, safe="/:") + (f"?{urlencode(pairs)}" if pairs else "")
+    return OperationCall(source, address, body or b"")
+
+
+def _known(operation: str, name: str) -> bool:
+    return name.partition("[")[0] in _QUERY.get(operation, ())
