@@ -40,8 +40,8 @@ class Provider:
         headers: sent with every request.
         forward_headers: the client's headers that are passed on; everything else of the client's stays here.
         envelope: what the vendor wraps the protocol in, if it does.
-        operations: what it does beside chat in its own way (`count_tokens`, `stored_response`, `compact`); None: all
-            that its protocols have.
+        operations: what it does beside chat in its own way (`count_tokens`, `stored_response`, `compact`, `realtime`);
+            None: all that its protocols have.
         profile: facts that hold for all its models.
         key_rotation: how requests are spread over several keys.
         profiles: facts about some of its models, as (glob, facts), the first match wins.

@@ -54,7 +54,7 @@ class CatalogEntry:
         envelope: what the vendor wraps the protocol in, if it does.
         profile: facts that hold for all its models.
         profiles: facts about some of its models, as (glob, facts), the first match wins.
-        operations: what it does beside chat in its own way: `count_tokens`, `stored_response`, `compact`.
+        operations: what it does beside chat in its own way: `count_tokens`, `stored_response`, `compact`, `realtime`.
         model_globs: the model names it serves, where no configuration says so. Names that begin with the vendor's own
             and a slash (`openrouter/*`) tell the vendor only; it knows its models without them.
     """

@@ -17,7 +17,12 @@ _PROTOCOLS: Final[dict[Protocol, str]] = {
     "anthropic_messages": "Messages",
     "gemini_generate": "Gemini",
 }
-_OPERATIONS: Final = {"count_tokens": "token count", "stored_response": "stored responses", "compact": "compaction"}
+_OPERATIONS: Final = {
+    "count_tokens": "token count",
+    "stored_response": "stored responses",
+    "compact": "compaction",
+    "realtime": "realtime",
+}
 _INSTEAD: Final = {"count_tokens": "estimate"}
 """What is there where the vendor has nothing of its own."""
 _KEYLESS: Final = {"google": "Google credentials", "sigv4": "AWS credentials"}

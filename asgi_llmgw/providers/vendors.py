@@ -30,7 +30,10 @@ _NEWER: Final = Profile(system_role="system")
 """A server that imitates OpenAI's API as it is now, `max_completion_tokens` included."""
 
 _TRACE: Final = frozenset({b"traceparent", b"tracestate"})
-_RESPONSES: Final = frozenset({"count_tokens", "stored_response", "compact"})
+_OPENAI: Final = frozenset({"count_tokens", "stored_response", "compact", "realtime"})
+# https://learn.microsoft.com/en-us/azure/foundry/openai/how-to/realtime-audio-websockets,
+# https://docs.x.ai/docs/guides/voice
+_OPENAI_PARTLY: Final = frozenset({"stored_response", "realtime"})
 _COUNTS: Final = frozenset({"count_tokens"})
 
 _AWS_REGION: Final = Place(name="region", variables=("AWS_REGION", "AWS_DEFAULT_REGION"), pattern=r"[a-z0-9-]{1,32}")
@@ -74,7 +77,7 @@ VENDORS: Final[Mapping[str, CatalogEntry]] = MappingProxyType(
             key_variables=("OPENAI_API_KEY",),
             forward_headers=frozenset({b"openai-beta"}),
             profiles=families.OPENAI,
-            operations=_RESPONSES,
+            operations=_OPENAI,
             model_globs=("gpt-*", "chatgpt-*", "o1*", "o3*", "o4*", "ft:gpt-*", "codex-*", "computer-use-*"),
         ),
         # a model is a deployment's name, which often is the model's
@@ -87,7 +90,7 @@ VENDORS: Final[Mapping[str, CatalogEntry]] = MappingProxyType(
             auth="api-key",
             key_variables=("AZURE_OPENAI_API_KEY",),
             profiles=families.OPENAI,
-            operations=frozenset({"stored_response"}),
+            operations=_OPENAI_PARTLY,
             model_globs=("azure/*",),
         ),
         "azure-deployments": CatalogEntry(
@@ -220,7 +223,7 @@ VENDORS: Final[Mapping[str, CatalogEntry]] = MappingProxyType(
             protocols=("openai_chat", "openai_responses"),
             key_variables=("XAI_API_KEY",),
             profile=_NEWER,
-            operations=frozenset({"stored_response"}),
+            operations=_OPENAI_PARTLY,
             model_globs=("grok-*",),
         ),
         "openrouter": CatalogEntry(

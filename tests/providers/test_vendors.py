@@ -167,7 +167,7 @@ def test_the_table_has_a_line_for_each_vendor() -> None:
     assert len({line.count("|") for line in lines}) == 1
     assert (
         "| [Anthropic](https://docs.anthropic.com/en/api/overview) | `anthropic` | `ANTHROPIC_API_KEY` "
-        "| translated | translated | own | translated | own |  |  |"
+        "| translated | translated | own | translated | own |  |  |  |"
     ) in lines
 
 
