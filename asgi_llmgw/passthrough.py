@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from asgi_llmgw.errors import UpstreamError
-from asgi_llmgw.ir import Protocol
+from asgi_llmgw.ir import Protocol, ReasoningDelta, TextDelta
 from asgi_llmgw.json import JSONError, as_object, loads, loads_object, members, with_members
 from asgi_llmgw.protocols import codec, scrub
+from asgi_llmgw.refrain import Refrain, first_frame
 from asgi_llmgw.sse import ServerSentEvent
 from asgi_llmgw.translate import UsageTap
 
@@ -26,6 +27,11 @@ _FINISH: Final[Mapping[Protocol, re.Pattern[bytes]]] = {
     "openai_chat": re.compile(rb'"finish_reason": ?"[^"]'),
     "anthropic_messages": re.compile(rb'"stop_reason": ?"[^"]'),
 }
+_FINISH_NAMES: Final[Mapping[Protocol, tuple[bytes, bytes]]] = {
+    "openai_chat": (b'"finish_reason":"', b'"finish_reason": "'),
+    "anthropic_messages": (b'"stop_reason":"', b'"stop_reason": "'),
+}
+"""Looking for bytes is much quicker than the pattern, and nearly always enough."""
 
 
 def tells_finish(protocol: Protocol, chunk: bytes) -> bool:
@@ -34,8 +40,10 @@ def tells_finish(protocol: Protocol, chunk: bytes) -> bool:
     True is never wrong: an unescaped quote cannot stand inside a JSON string. Protocols whose streams end with their
     bytes alone are never finished before.
     """
-    mark = _FINISH.get(protocol)
-    return mark is not None and mark.search(chunk) is not None
+    names = _FINISH_NAMES.get(protocol)
+    if names is None or (names[0] not in chunk and names[1] not in chunk):
+        return False
+    return _FINISH[protocol].search(chunk) is not None
 
 
 def presentable(body: bytes) -> bool:
@@ -94,7 +102,7 @@ class PassThrough(UsageTap):
         without_usage: take out the usage that the client did not ask for.
     """
 
-    __slots__ = ("_done", "_held", "_protocol", "_without_usage")
+    __slots__ = ("_done", "_held", "_protocol", "_refrain", "_told", "_without_usage")
 
     def __init__(self, protocol: Protocol, *, without_usage: bool = False) -> None:
         super().__init__(protocol)
@@ -102,6 +110,8 @@ class PassThrough(UsageTap):
         self._without_usage = without_usage
         self._done = False
         self._held = b""
+        self._refrain = Refrain()
+        self._told: list[object] = []
 
     def forward(self, chunk: bytes) -> bytes:
         """What the client gets for this chunk: the same bytes, unless usage must be taken out.
@@ -109,12 +119,44 @@ class PassThrough(UsageTap):
         Of a frame it gets all or nothing: a part of one would be of no use to it, and if the rest never comes, what
         is told then could not be read behind it.
         """
-        if self._without_usage:
-            out = self._shown_frames(chunk)
-        else:
-            self.feed(chunk)
-            out = self._whole_frames(chunk)
+        out = b""
+        while chunk:
+            taken, length = self._refrain.again(chunk) if self._between_frames() else (0, 0)
+            if taken:
+                self.text_length += length
+                out += self._without_empty_usage(chunk[:taken])
+            else:
+                taken = first_frame(chunk) if self._refrain.learns else len(chunk)
+                out += self._read(chunk[:taken])
+            chunk = chunk[taken:]
         self._done = self._done or _DONE in out
+        return out
+
+    def _between_frames(self) -> bool:
+        return self._frames.idle and not self._held and not self.ended and self.fault is None
+
+    def _without_empty_usage(self, frames: bytes) -> bytes:
+        if self._without_usage and b'"usage"' in frames:
+            for empty in _EMPTY_USAGE:
+                frames = frames.replace(empty, b"")
+        return frames
+
+    def _read(self, piece: bytes) -> bytes:
+        """Read what is not known yet, and learn from a frame that told one text and nothing else."""
+        whole = self._refrain.learns and self._between_frames()
+        if self._without_usage:
+            self._told = []
+            out = self._shown_frames(piece)
+        else:
+            self._told = [*self._events(piece)]
+            out = self._whole_frames(piece)
+        match self._told:
+            case []:
+                pass
+            case [(TextDelta() | ReasoningDelta()) as told] if whole and self._between_frames():
+                self._refrain.learn(piece, told.text)
+            case _:
+                self._refrain.lost()
         return out
 
     def end(self, error: UpstreamError | None = None) -> bytes:
@@ -162,7 +204,9 @@ class PassThrough(UsageTap):
         return bytes(out)
 
     def _shown(self, frame: ServerSentEvent) -> bytes:
-        for event in self._decoder.feed(frame):
+        told = self._decoder.feed(frame)
+        self._told += told
+        for event in told:
             self.observe(event)
         kept = hide_usage(frame)
         return kept.encode() if kept is not None else b""

@@ -83,6 +83,11 @@ class SSEDecoder:
         self._started = False
         self._within = False  # an event has begun in the chunks before
 
+    @property
+    def idle(self) -> bool:
+        """Whether what has come ends with the end of an event."""
+        return self._started and not self._within
+
     def feed(self, chunk: bytes) -> list[ServerSentEvent]:
         """The events that this chunk completes.
 

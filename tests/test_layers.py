@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "asgi_llmgw"
 FLOORS = (
     ("_types", "errors", "json", "timeouts"),
     ("eventstream", "sse"),
-    ("envelopes", "framing"),
+    ("envelopes", "framing", "refrain"),
     ("ir",),
     ("protocols.base", "protocols.scrub"),
     ("protocols.fields",),
@@ -38,6 +38,7 @@ FLOORS = (
     ("config",),
     ("shared",),
     ("gateway",),
+    ("operation_stack",),
     ("assembly",),
     ("app", "reloading", "testing"),
     ("worker",),
