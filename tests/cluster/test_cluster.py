@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers as Linux tells them"),
 ]
 
-ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "cluster"
 CLIENTS, SECONDS, KILL_EVERY = 64, 7.0, 2.0
 TOKENS_IN, TOKENS_OUT = 9, 3
 RPM, TPM, CONCURRENCY, BUDGET = 90, 1200, 6, 0.002
@@ -141,14 +141,18 @@ async def vendor() -> AsyncIterator[Vendor]:
         await server.wait_closed()
 
 
+def environment(**more: str) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), **more}
+
+
 @asynccontextmanager
-async def cluster(config: Path, vendor_url: str) -> AsyncIterator[tuple[int, list[str]]]:
-    """The example's own script, with another configuration: its process, and the addresses of the gateways."""
+async def cluster(*options: str, **environ: str) -> AsyncIterator[tuple[int, list[str]]]:
+    """What the example's own script starts, on free ports: its process, and the addresses of the gateways."""
     ports = [str(unused_port()) for _ in range(2)]
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(ROOT / "examples" / "cluster" / "start.py"), "--config", str(config)),
+        *(sys.executable, str(EXAMPLE / "start.py"), *options),
         *("--redis-port", str(unused_port()), "--ports", *ports),
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "VENDOR_URL": vendor_url},
+        env=environment(**environ),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
@@ -237,7 +241,7 @@ async def test_limits_hold_across_processes_that_are_killed(tmp_path: Path, repo
     config.write_text(CONFIG)
     async with (
         vendor() as asked,
-        cluster(config, asked.url) as (pid, urls),
+        cluster("--config", str(config), VENDOR_URL=asked.url) as (pid, urls),
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
     ):
         assert len(workers(pid)) == 4
@@ -259,3 +263,21 @@ async def test_limits_hold_across_processes_that_are_killed(tmp_path: Path, repo
     refusals = {status for outcomes in load.outcomes.values() for status in outcomes} - {0, 200}
     assert refusals <= {429, 503}
     report("requests served by a cluster whose workers are killed", sum(served.values()))
+
+
+async def test_the_example_lets_through_what_its_key_may_have() -> None:
+    """L3: as its README says, and as nobody counts who counts for himself."""
+    secret = "a-long-secret-of-team-a"
+    # a busy machine is no reason to think that Redis is away
+    async with cluster(LLMGW_KEY_TEAM_A=secret, LLMGW_STORE__TIMEOUT_MS="10000") as (_, urls):
+        client = await asyncio.create_subprocess_exec(
+            *(sys.executable, str(EXAMPLE / "client.py")),
+            env=environment(LLMGW_KEY_TEAM_A=secret, LLMGW_URLS=" ".join(f"{url}/v1" for url in urls)),
+            stdout=subprocess.PIPE,
+        )
+        told, _ = await client.communicate()
+    assert client.returncode == 0
+    counts = dict(line.strip().split(None, 1)[::-1] for line in told.decode().splitlines())
+    assert counts.pop("served") == "120"
+    assert all(outcome.startswith("429, retry after") for outcome in counts)
+    assert sum(int(count) for count in counts.values()) == 180

@@ -232,5 +232,5 @@ def test_the_translator_turns_the_saved_stream_into_chunks() -> None:
 
 def test_every_example_says_how_to_run_it() -> None:
     folders = {path.name for path in EXAMPLES.iterdir() if path.is_dir()}
-    assert folders == {"standalone", "fastapi_mount", "django_mount", "stream_translator"}
+    assert folders == {"standalone", "fastapi_mount", "django_mount", "stream_translator", "cluster"}
     assert {name: bool(commands(name)) for name in folders} == dict.fromkeys(folders, True)
