@@ -47,13 +47,16 @@ def tells_finish(protocol: Protocol, chunk: bytes) -> bool:
 
 
 def presentable(body: bytes) -> bool:
-    """Whether a vendor's own words about the client's mistake may be shown as they are."""
+    """Whether a vendor's own words about the client's mistake may be shown as they are.
+
+    Every protocol has them in an `error` object; some vendors that imitate one do not, and clients would find nothing.
+    """
     try:
-        loads_object(body)
+        told = loads_object(body).get("error")
         text = body.decode()
     except ValueError:
         return False
-    return scrub(text) == text
+    return isinstance(told, dict) and scrub(text) == text
 
 
 def is_event_stream(headers: Iterable[tuple[bytes, bytes]]) -> bool:

@@ -14,6 +14,7 @@ from tests.sdk.recorded import recorded
 class Expected:
     text: str = ""
     calls: list[tuple[str, Any]] = field(default_factory=list)
+    refusal: str = ""
 
 
 def expected(folder: str, name: str) -> Expected:
@@ -32,20 +33,21 @@ def expected(folder: str, name: str) -> Expected:
 def _chat(answer: Any) -> Expected:
     message = answer["choices"][0]["message"]
     calls = [(c["function"]["name"], json.loads(c["function"]["arguments"])) for c in message.get("tool_calls") or []]
-    return Expected(message.get("content") or "", calls)
+    return Expected(message.get("content") or "", calls, message.get("refusal") or "")
 
 
 def _chat_stream(chunks: Iterator[Any]) -> Expected:
     found = Expected()
-    calls: dict[int, list[str]] = {}
+    calls: dict[object, list[str]] = {}
     for chunk in chunks:
         for choice in chunk["choices"]:
             found.text += choice["delta"].get("content") or ""
+            found.refusal += choice["delta"].get("refusal") or ""
             for call in choice["delta"].get("tool_calls") or []:
-                slot = calls.setdefault(call["index"], ["", ""])
+                slot = calls.setdefault(call.get("index", call.get("id")), ["", ""])
                 slot[0] += call["function"].get("name") or ""
                 slot[1] += call["function"].get("arguments") or ""
-    found.calls = [(name, json.loads(arguments or "{}")) for _, (name, arguments) in sorted(calls.items())]
+    found.calls = [(name, json.loads(arguments or "{}")) for name, arguments in calls.values()]
     return found
 
 
@@ -87,5 +89,29 @@ def _gemini_stream(chunks: Iterator[Any]) -> Expected:
     return found
 
 
-_WHOLE = {"openai_chat": _chat, "anthropic_messages": _messages, "gemini_generate": _gemini}
-_STREAM = {"openai_chat": _chat_stream, "anthropic_messages": _messages_stream, "gemini_generate": _gemini_stream}
+def _responses(answer: Any) -> Expected:
+    items = answer["output"]
+    return Expected(
+        "".join(part["text"] for item in items for part in item.get("content") or [] if part["type"] == "output_text"),
+        [(item["name"], json.loads(item["arguments"])) for item in items if item["type"] == "function_call"],
+    )
+
+
+def _responses_stream(events: Iterator[Any]) -> Expected:
+    return _responses(next(event["response"] for event in events if event["type"] == "response.completed"))
+
+
+_WHOLE = {
+    "openai_chat": _chat,
+    "openai_compat": _chat,
+    "openai_compat_responses": _responses,
+    "anthropic_messages": _messages,
+    "gemini_generate": _gemini,
+}
+_STREAM = {
+    "openai_chat": _chat_stream,
+    "openai_compat": _chat_stream,
+    "openai_compat_responses": _responses_stream,
+    "anthropic_messages": _messages_stream,
+    "gemini_generate": _gemini_stream,
+}

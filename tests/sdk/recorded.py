@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from tests.wire import ROOT
 
-_IN_PATH = re.compile(rb"/models/([^:/ ]+):")
+_IN_PATH = re.compile(rb"/(?:models|deployments)/([^:/ ]+)[:/]")
 _IN_BODY = re.compile(rb'"model":\s*"([^"]+)"')
 _PIECES = (1, 7, 64, 3, 500, 19)
 

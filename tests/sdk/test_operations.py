@@ -1,0 +1,256 @@
+"""Everything recorded of the operations beside chat, replayed through a running gateway by the vendors' own SDKs."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections import Counter
+from collections.abc import Iterator
+from typing import cast
+
+import google.genai
+import google.genai.types
+import httpx2
+import openai
+import pytest
+
+from asgi_llmgw.json import JSONObject, JSONValue, as_float, as_list, as_object, as_str, loads, loads_object
+from tests.sdk.operations import BOUNDARY, KEY, Vendor, answer_of, form_of, gateway, vendor
+from tests.servers import SERVERS, ServerName, background
+from tests.wire import Recording, needs_wire, recordings
+
+pytestmark = needs_wire
+
+FOLDERS = (
+    "openai_embeddings",
+    "gemini_embeddings",
+    "openai_images",
+    "gemini_predict",
+    "openai_audio",
+    "openai_moderations",
+    "openai_completions",
+    "gemini_cache",
+)
+ALL = recordings(*FOLDERS)
+RAW: Counter[str] = Counter()
+BY_SDK: Counter[str] = Counter()
+
+
+class House:
+    """A gateway that serves, and the vendor behind it."""
+
+    def __init__(self, url: str, vendor: Vendor) -> None:
+        self.url = url
+        self.vendor = vendor
+
+    def says(self, recording: Recording) -> bytes:
+        self.vendor.answer = answer_of(recording)
+        self.vendor.asked.clear()
+        return self.vendor.answer[2]
+
+    def openai(self) -> openai.OpenAI:
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=KEY, max_retries=0)
+
+    def gemini(self, *, vertex: bool = False) -> google.genai.Client:
+        options = google.genai.types.HttpOptions(base_url=self.url)
+        return google.genai.Client(api_key=KEY, http_options=options, vertexai=vertex)
+
+
+@pytest.fixture(scope="module", params=["uvicorn", "hypercorn"])
+def house(request: pytest.FixtureRequest) -> Iterator[House]:
+    with background() as loop:
+        found = loop.enter(vendor())
+        server = SERVERS[cast(ServerName, request.param)]
+        yield House(loop.enter(server(gateway(found.url))), found)
+
+
+def folder(recording: Recording) -> str:
+    return recording.folder.parent.name
+
+
+@pytest.mark.parametrize("recording", ALL, ids=lambda recording: recording.id)
+def test_what_was_recorded_comes_back_as_it_was(house: House, recording: Recording) -> None:
+    """The client's bytes reach the vendor, and the vendor's bytes the client."""
+    told = house.says(recording)
+    sent, kind = recording.request or b"", "application/json"
+    if (recording.folder / "request.form.json").exists():
+        sent, kind = form_of(recording, "whisper-1"), f"multipart/form-data; boundary={BOUNDARY}"
+    path = recording.path.replace("/projects/PROJECT", "/projects/p")
+    method = as_str(recording.meta["method"]) or "POST"
+    with httpx2.Client(trust_env=False) as client:
+        answer = client.request(
+            method,
+            house.url + path,
+            content=sent or None,
+            headers={"authorization": f"Bearer {KEY}", "content-type": kind},
+        )
+    assert (answer.status_code, answer.content) == (recording.status, told)
+    (asked,) = house.vendor.asked
+    assert asked.line.split()[0] == method
+    assert "/projects/" not in asked.line and "upstream-key" in asked.head.decode()
+    assert KEY not in asked.head.decode()
+    if sent and folder(recording) == "openai_images" and b"multipart" in asked.head:
+        # the form names no model, and the vendor is told which one it was routed by
+        added = b'\r\n--%b\r\nContent-Disposition: form-data; name="model"\r\n\r\ndall-e-2' % BOUNDARY.encode()
+        assert asked.body.replace(added, b"") == sent
+    elif sent and "requests" not in loads_or_empty(sent):
+        assert asked.body == sent
+    RAW[folder(recording)] += 1
+
+
+def loads_or_empty(body: bytes) -> JSONObject:
+    return {} if body.startswith(b"--") else loads_object(body)
+
+
+def of(*names: str) -> list[object]:
+    return [pytest.param(recording, id=recording.id) for recording in ALL if folder(recording) in names]
+
+
+def vectors(recording: Recording) -> list[list[float]]:
+    """The vectors of a recorded answer, however it writes them."""
+    answer = loads_object(recording.response or b"{}")
+    found = [as_object(entry) for entry in as_list(answer.get("data") or answer.get("embeddings"))]
+    return [floats(entry.get("embedding") or entry.get("values")) for entry in found]
+
+
+def floats(value: JSONValue) -> list[float]:
+    if isinstance(value, str):
+        raw = base64.b64decode(value)
+        return list(struct.unpack(f"<{len(raw) // 4}f", raw))
+    return [as_float(item) or 0.0 for item in as_list(value)]
+
+
+@pytest.mark.parametrize("recording", of("openai_embeddings"))
+def test_embeddings_by_openais_sdk(house: House, recording: Recording) -> None:
+    house.says(recording)
+    asked = loads_object(recording.request or b"{}")
+    with house.openai() as client:
+        found = client.embeddings.create(**asked)  # type: ignore[arg-type]
+    expected = vectors(recording)
+    if asked.get("encoding_format") == "base64":
+        told = [floats(cast(str, entry.embedding)) for entry in found.data]
+    else:
+        told = [entry.embedding for entry in found.data]
+    assert told == expected
+    assert found.usage.prompt_tokens > 0
+    BY_SDK[folder(recording)] += 1
+
+
+@pytest.mark.parametrize("recording", of("gemini_embeddings"))
+def test_embeddings_by_googles_sdk(house: House, recording: Recording) -> None:
+    house.says(recording)
+    asked = loads_object(recording.request or b"{}")
+    requests = [as_object(request) for request in as_list(asked.get("requests"))] or [asked]
+    contents = [google.genai.types.Content.model_validate(request["content"]) for request in requests]
+    model = as_str(recording.meta["model"]) or ""
+    with house.gemini() as client:
+        found = client.models.embed_content(model=model, contents=contents)  # type: ignore[arg-type]
+    told = [entry.values for entry in found.embeddings or []]
+    answer = loads_object(recording.response or b"{}")
+    expected = vectors(recording) or [floats(as_object(answer["embedding"])["values"])]
+    assert told[: len(expected)] == expected
+    BY_SDK[folder(recording)] += 1
+
+
+@pytest.mark.parametrize("recording", of("gemini_predict"))
+def test_predict_by_googles_sdk(house: House, recording: Recording) -> None:
+    house.says(recording)
+    with house.gemini(vertex=True) as client:
+        found = client.models.embed_content(model="gemini-embedding-001", contents="Summarize.")
+    (entry,) = found.embeddings or []
+    (prediction,) = as_list(loads_object(recording.response or b"{}")["predictions"])
+    assert entry.values == floats(as_object(as_object(prediction)["embeddings"])["values"])
+    assert house.vendor.asked[0].line == "POST /v1beta/models/gemini-embedding-001:predict"
+    BY_SDK[folder(recording)] += 1
+
+
+@pytest.mark.parametrize("recording", of("openai_images"))
+def test_images_by_openais_sdk(house: House, recording: Recording) -> None:
+    house.says(recording)
+    with house.openai() as client:
+        if recording.request is None:
+            found = client.images.create_variation(image=("image.png", b"\x89PNG", "image/png"), n=2)
+            assert b'name="n"\r\n\r\n2' in house.vendor.asked[0].body
+        else:
+            asked = loads_object(recording.request)
+            found = client.images.generate(**asked)  # type: ignore[call-overload]
+    expected = [as_object(entry) for entry in as_list(loads_object(recording.response or b"{}")["data"])]
+    assert [(entry.url, entry.b64_json) for entry in found.data or []] == [
+        (entry.get("url"), entry.get("b64_json")) for entry in expected
+    ]
+    BY_SDK[folder(recording)] += 1
+
+
+@pytest.mark.parametrize("recording", of("openai_audio"))
+def test_audio_by_openais_sdk(house: House, recording: Recording) -> None:
+    told = house.says(recording)
+    file = ("speech.wav", b"RIFF....", "audio/wav")
+    with house.openai() as client:
+        if recording.request is not None:
+            asked = loads_object(recording.request)
+            assert client.audio.speech.create(**asked).read() == told  # type: ignore[arg-type]
+        elif "transcriptions" in recording.path:
+            heard = client.audio.transcriptions.create(model="whisper-1", file=file)
+            assert heard.text == loads_object(told)["text"]
+        else:
+            assert client.audio.translations.create(model="whisper-1", file=file).text == loads_object(told)["text"]
+    assert house.vendor.asked[0].line == f"POST {recording.path}"
+    BY_SDK[folder(recording)] += 1
+
+
+@pytest.mark.parametrize("recording", of("openai_moderations"))
+def test_moderations_by_openais_sdk(house: House, recording: Recording) -> None:
+    told = house.says(recording)
+    with house.openai() as client:
+        if recording.request is None:
+            found = client.get(recording.path.removeprefix("/v1"), cast_to=httpx2.Response)
+            assert loads(cast(httpx2.Response, found).content) == loads(told)
+        else:
+            asked = loads_object(recording.request)
+            moderated = client.moderations.create(**asked)  # type: ignore[arg-type]
+            assert moderated.id == loads_object(told)["id"]
+    BY_SDK[folder(recording)] += 1
+
+
+@pytest.mark.parametrize("recording", of("openai_completions"))
+def test_completions_by_openais_sdk(house: House, recording: Recording) -> None:
+    house.says(recording)
+    asked = loads_object(recording.request or b"{}")
+    with house.openai() as client:
+        if asked.get("stream"):
+            with client.completions.create(**asked) as stream:  # type: ignore[call-overload]
+                texts = [chunk.choices[0].text for chunk in stream if chunk.choices]
+            assert len(texts) > 1 and any(texts)
+        else:
+            found = client.completions.create(**asked)  # type: ignore[call-overload]
+            expected = as_object(as_list(loads_object(recording.response or b"{}")["choices"])[0])
+            assert found.choices[0].text == expected["text"]
+    BY_SDK[folder(recording)] += 1
+
+
+@pytest.mark.parametrize("recording", of("gemini_cache"))
+def test_caches_by_googles_sdk(house: House, recording: Recording) -> None:
+    told = loads_object(house.says(recording))
+    with house.gemini() as client:
+        if recording.request is None:
+            client.caches.delete(name=recording.path.removeprefix("/v1beta/"))
+        else:
+            config = google.genai.types.CreateCachedContentConfig(contents="Once upon a time.", ttl="300s")
+            made = client.caches.create(model="gemini-2.5-flash", config=config)
+            assert made.name == told["name"]
+            assert loads_object(house.vendor.asked[0].body)["model"] == "models/gemini-2.5-flash"
+    assert house.vendor.asked[0].line == f"{recording.meta['method']} {recording.path}"
+    BY_SDK[folder(recording)] += 1
+
+
+def test_every_exchange_was_replayed(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> None:
+    """The counts, for each server that they ran on."""
+    if len(request.session.items) < 2 * len(ALL):
+        pytest.skip("a part of this file was run alone")
+    recorded = Counter(folder(recording) for recording in ALL)
+    with capsys.disabled():
+        lines = [f"{name}: {recorded[name]} recorded, {RAW[name]} raw, {BY_SDK[name]} by SDK" for name in FOLDERS]
+        print("\nreplayed through the gateway, on uvicorn and hypercorn\n" + "\n".join(lines))
+    if sum(RAW.values()) + sum(BY_SDK.values()):
+        assert {name: count // 2 for name, count in RAW.items()} == dict(recorded)
+        assert {name: count // 2 for name, count in BY_SDK.items()} == dict(recorded)
