@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json as _stdlib
 import re
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 import msgspec
@@ -32,6 +33,8 @@ def _times(wanted: str, others: str, count: int) -> re.Pattern[bytes]:
 _MANY_COMMAS: Final = _times(",", "", MAX_NODES + 1)
 _MANY_OPEN: Final = _times(r"\[{", "", MAX_NODES + 1)
 _DEEP: Final = _times(r"\[{", r"\]}", MAX_DEPTH + 1)
+_MODEL: Final = b'"model"'
+_COLON: Final = re.compile(rb"\s*:\s*")
 _encoder: Final = msgspec.json.Encoder()
 _value: Final = msgspec.json.Decoder()
 _string: Final = msgspec.json.Decoder(str)
@@ -145,6 +148,11 @@ def replace_model(body: bytes, model: str) -> bytes:
         return with_members(body, {"model": model})
     if _value.decode(raw) == model:
         return body
+    if body.count(_MODEL) == 1 and b"\\u00" not in body:
+        # there is no other string or name like it, so this is the outer one
+        colon = _COLON.match(body, body.find(_MODEL) + len(_MODEL))
+        if colon is not None and body.startswith(bytes(raw), colon.end()):
+            return body[: colon.end()] + dumps(model) + body[colon.end() + len(bytes(raw)) :]
     spans = list(re.finditer(rb'"model"\s*:\s*(%b)' % re.escape(bytes(raw)), body))
     if len(spans) == 1:
         start, end = spans[0].span(1)
@@ -160,8 +168,12 @@ def repeated_member(body: bytes, names: tuple[str, ...]) -> str | None:
 
     A second full parse happens only when the text gives a reason for suspicion.
     """
-    if b"\\u00" not in body and all(body.count(b'"%s"' % name.encode()) < 2 for name in names):
-        return None
+    if b"\\u00" not in body:
+        for quoted in _quoted(names):
+            if body.count(quoted) > 1:
+                break
+        else:
+            return None
     pairs: list[str] = []
 
     def keep_keys(items: list[tuple[str, object]]) -> None:
@@ -176,6 +188,11 @@ def repeated_member(body: bytes, names: tuple[str, ...]) -> str | None:
     except RecursionError:
         return names[0]
     return next((name for name in names if pairs.count(name) > 1), None)
+
+
+@lru_cache(maxsize=64)
+def _quoted(names: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple(b'"%b"' % name.encode() for name in names)
 
 
 def type_name(value: object) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from asgi_llmgw.errors import GatewayError, InvalidRequest, UpstreamError
@@ -26,6 +28,16 @@ from .stream_encoder import ChatStreamEncoder
 from .wire import NAME, PATH
 
 
+class _Head(msgspec.Struct):
+    """What a peek is about; all else is skipped."""
+
+    model: str
+    stream: bool | None = None
+
+
+_peek: Final = msgspec.json.Decoder(_Head).decode
+
+
 class OpenAIChatCodec:
     """Chat Completions, both ways (https://platform.openai.com/docs/api-reference/chat)."""
 
@@ -39,6 +51,13 @@ class OpenAIChatCodec:
             InvalidRequest: they cannot be told for sure.
         """
         request_decoder.check_repeated(body)
+        try:
+            found = _peek(body)
+            if found.model:
+                return RequestHead(found.model, found.stream or False)
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            # the general way knows what to say of it
+            pass
         try:
             raw = members(body)
             head = Fields({key: loads(bytes(raw[key])) for key in ("model", "stream") if key in raw})
