@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from asgi_llmgw.errors import UpstreamError
-from asgi_llmgw.json import as_object, loads_object
-from asgi_llmgw.passthrough import PassThrough, ask_for_usage, hide_usage, tells_finish
+from asgi_llmgw.json import JSONObject, JSONValue, as_object, dumps, loads_object
+from asgi_llmgw.passthrough import PassThrough, ask_for_usage, hide_usage, tells_finish, told_whole
+from asgi_llmgw.protocols import codec
 from asgi_llmgw.sse import ServerSentEvent
 from tests.samples import CHAT_ERROR, CHAT_USAGE, DONE, chat_chunk, chat_stream, frame, messages_stream
 from tests.wire import needs_wire, recordings
@@ -136,3 +137,43 @@ def test_a_terminator_without_its_blank_line_stays_as_it_is() -> None:
     stream = b"".join(chat_stream("Hi")).rstrip(b"\n")
     passing = PassThrough("openai_chat")
     assert passing.forward(stream) + passing.end() == stream
+
+
+def chat_answer(finish: str | None = "stop", **message: JSONValue) -> bytes:
+    choice: JSONObject = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish}
+    return dumps({"id": "1", "choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 2}})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(chat_answer(content="Hi"), id="text"),
+        pytest.param(chat_answer("length", content="Hi"), id="cut text"),
+        pytest.param(chat_answer(None, content="Hi"), id="no ending"),
+        pytest.param(chat_answer(content="né"), id="not ASCII"),
+        pytest.param(chat_answer(content="", function_call={"name": "f", "arguments": "{}"}), id="a call of old"),
+        pytest.param(
+            chat_answer(content=None, tool_calls=[{"id": "1", "type": "function", "function": {"name": "f"}}]),
+            id="a call",
+        ),
+    ],
+)
+def test_an_answer_that_is_skimmed_tells_what_one_tells_that_is_read(body: bytes) -> None:
+    answer = codec("openai_chat").decode_response(body)
+    assert told_whole("openai_chat", body) == (answer.usage, answer.choices[0].finish.kind)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b'{"error":{"message":"no"},"choices":[]}', id="an error"),
+        pytest.param(chat_answer(content="Hi").replace(b'{"index"', b'{"error":{"message":"no"},"index"'), id="in it"),
+        pytest.param(b'{"choices":[]}', id="no choices"),
+        pytest.param(chat_answer(content="Hi") + b"x", id="not JSON"),
+        pytest.param(chat_answer(content="Hi", x="~").replace(b"~", b"\\ud800"), id="half a character"),
+        pytest.param(chat_answer(content="Hi", x="~").replace(b"~", b"\xff"), id="not UTF-8"),
+    ],
+)
+def test_an_answer_that_is_an_error_is_one_however_little_of_it_is_read(body: bytes) -> None:
+    with pytest.raises(UpstreamError):
+        told_whole("openai_chat", body)

@@ -40,7 +40,7 @@ class MemoryStore:
         max_remembered: so many requests that are over are known at most.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.time, max_remembered: int = 100_000) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.time, max_remembered: int = 10_000) -> None:
         self._clock = clock
         self._max_remembered = max_remembered
         self._lock = threading.Lock()

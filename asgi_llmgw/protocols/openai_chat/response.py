@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Final, assert_never
+
+import msgspec
 
 from asgi_llmgw.errors import InvalidUpstreamResponse
 from asgi_llmgw.ir import (
@@ -10,6 +12,7 @@ from asgi_llmgw.ir import (
     ChatResponse,
     Choice,
     CitationPart,
+    FinishKind,
     MediaPart,
     OutputPart,
     Part,
@@ -20,6 +23,7 @@ from asgi_llmgw.ir import (
     ToolResultPart,
     UnknownPart,
     UrlSource,
+    Usage,
 )
 from asgi_llmgw.json import (
     JSONError,
@@ -31,6 +35,7 @@ from asgi_llmgw.json import (
     as_str,
     dumps,
     dumps_text,
+    loads,
     loads_object,
 )
 from asgi_llmgw.protocols.base import Diagnostics, EncodedResponse, StreamContext
@@ -71,6 +76,48 @@ def decode_response(body: bytes) -> ChatResponse:
         system_fingerprint=as_str(data.get("system_fingerprint")) or None,
         legacy_functions=any(_legacy_call(as_object(choice).get("message")) for choice in raw_choices),
     )
+
+
+class _Message(msgspec.Struct):
+    content: str
+    tool_calls: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    function_call: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Choice(msgspec.Struct):
+    message: _Message
+    finish_reason: str
+    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Answer(msgspec.Struct):
+    choices: list[_Choice]
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_skim: Final = msgspec.json.Decoder(_Answer).decode
+
+
+def skim_response(body: bytes) -> tuple[Usage | None, FinishKind] | None:
+    """Usage and the ending of an answer of plain text; None for any other, and for all that is odd.
+
+    What `decode_response` would refuse is odd. The rest of the answer is not read.
+    """
+    if not body.isascii() or b"\\ud" in body:
+        return None
+    try:
+        answer = _skim(body)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    if answer.error is not msgspec.UNSET or not answer.choices:
+        return None
+    for choice in answer.choices:
+        message = choice.message
+        odd = (choice.error, message.tool_calls, message.function_call)
+        if not choice.finish_reason or any(value is not msgspec.UNSET for value in odd):
+            return None
+    return decode_usage(loads(bytes(answer.usage))), finish_in(answer.choices[0].finish_reason, calls=False).kind
 
 
 def _legacy_call(message: JSONValue) -> JSONObject | None:
