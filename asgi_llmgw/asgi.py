@@ -89,14 +89,14 @@ async def read_body(
         RequestError: larger than the limit (413) or too slow (408).
         ClientDisconnected: the client left before the end.
     """
-    declared = header(headers, b"content-length")
-    if declared is not None and declared.isdecimal() and int(declared) > limit:
-        raise _too_large(limit)
     if isinstance(receive, Replay) and not receive.told:
         receive.told = True
         if len(receive.body) > limit:
             raise _too_large(limit)
         return receive.body
+    declared = header(headers, b"content-length")
+    if declared is not None and declared.isdecimal() and int(declared) > limit:
+        raise _too_large(limit)
     with anyio.CancelScope() as scope:
         body = bytearray()
         pace = _Pace(scope, body, timeout=timeout, min_rate=min_rate)

@@ -37,6 +37,7 @@ from asgi_llmgw.exchange import Operation, Principal
 from asgi_llmgw.gateway import Stack
 from asgi_llmgw.health_checks import Check, HealthChecks
 from asgi_llmgw.hooks import Hooks
+from asgi_llmgw.operation_stack import operation_apps
 from asgi_llmgw.providers.base import Provider
 from asgi_llmgw.routing.health import Health
 from asgi_llmgw.routing.policy import Balancer, Credentials
@@ -126,6 +127,15 @@ def assemble(config: Config, shared: Shared, given: Given) -> Stack:
             retries.balancer.health, store=None if stores.breaker is None else lambda: stores.available
         ),
     }
+    apps |= operation_apps(
+        config,
+        providers,
+        transports,
+        retries,
+        owners,
+        routed=lambda app: _router(config, _hooks(config, costs(limits(app)), given), table, retries.balancer),
+        counted=limits,
+    )
     if config.metrics.enabled:
         apps["metrics"] = MetricsApp(given.registry)
     app = _auth(config, OperationsApp(apps), given)

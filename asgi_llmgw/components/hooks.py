@@ -79,7 +79,7 @@ class HooksMiddleware:
             await answer.refuse(answer.refusal)
 
     async def _changed(self, exchange: Exchange, receive: Receive) -> Receive:
-        if not self._before:
+        if not self._before or exchange.upload is not None:
             return receive
         body = await read_body(receive, headers=exchange.headers, limit=self._max_body)
         for hook in self._before:
@@ -160,7 +160,7 @@ class _Answer:
         if good and streamed and self._events:
             self._frames = SSEDecoder()
             self._newline = codec(self._exchange.client_protocol or DEFAULT_PROTOCOL).frame_newline
-        elif good and not streamed and self._responses:
+        elif good and not streamed and self._responses and kind.startswith(b"application/json"):
             # its length is known once the hooks have had it
             self._whole, self._start = True, message
             return

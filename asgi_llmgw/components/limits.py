@@ -14,7 +14,7 @@ from asgi_llmgw.asgi import MAX_BODY, ClientDisconnected, read_body, replay, sen
 from asgi_llmgw.errors import ConfigError, GatewayError
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Operation, Target, new_request_id
 from asgi_llmgw.limiting.accounting import Answered, cost_of, tokens_of, used_by
-from asgi_llmgw.limiting.estimate import DEFAULT_OUTPUT_TOKENS, Estimate, estimate
+from asgi_llmgw.limiting.estimate import DEFAULT_OUTPUT_TOKENS, Estimate, estimate, estimate_operation
 from asgi_llmgw.limiting.headers import rate_limit_headers, retry_headers
 from asgi_llmgw.limiting.leases import LEASE_SECONDS, Later, Leases
 from asgi_llmgw.limiting.table import LimitTable
@@ -25,7 +25,9 @@ from asgi_llmgw.store.base import Claim, Denied, Limit, Measure, Reservation, St
 
 Unpriced: TypeAlias = Literal["refuse", "allow"]
 
-UNMETERED: Final[frozenset[Operation]] = frozenset({"count_tokens", "stored_response"})
+UNMETERED: Final[frozenset[Operation]] = frozenset(
+    {"count_tokens", "stored_response", "caches", "files", "batches", "usage"}
+)
 """The operations that generate nothing: they count as requests alone."""
 
 _METERED: Final[frozenset[Measure]] = frozenset({"tokens", "cost"})
@@ -125,7 +127,11 @@ class LimitsMiddleware:
             return _NOTHING, receive
         body = await read_body(receive, headers=exchange.headers, limit=self._max_body)
         protocol = exchange.client_protocol or "openai_chat"
-        expected = estimate(body, protocol, default_output=self._default_output_tokens)
+        operation, most = exchange.operation, self._default_output_tokens
+        if operation is None or operation in ("chat", "compact", "realtime"):
+            expected = estimate(body, protocol, default_output=most)
+        else:
+            expected = estimate_operation(body, operation, default_output=most)
         return expected, replay(body, receive)
 
     async def _reserve(self, exchange: Exchange, limits: tuple[Limit, ...], expected: Estimate) -> Reservation | Denied:

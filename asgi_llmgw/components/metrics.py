@@ -23,8 +23,16 @@ from asgi_llmgw.pricing import MAX_TOKENS
 from asgi_llmgw.render import NO_STORE, send_document, send_error
 from asgi_llmgw.routing.health import Health
 
-COUNTED: Final[frozenset[Operation]] = frozenset({"chat", "compact", "stored_response"})
-"""The operations that reach a model."""
+COUNTED: Final = frozenset(get_args(Operation)) - {
+    "models",
+    "model",
+    "count_tokens",
+    "health",
+    "ready",
+    "metrics",
+    "status",
+}
+"""The operations that reach a model, or something that lies at a vendor."""
 
 NO_ONE: Final = "none"
 OTHER: Final = "other"

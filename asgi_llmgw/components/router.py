@@ -19,6 +19,7 @@ from asgi_llmgw.asgi import (
 from asgi_llmgw.errors import GatewayError, RequestError
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Target
 from asgi_llmgw.ir import Protocol
+from asgi_llmgw.operations.table import wire
 from asgi_llmgw.protocols import RequestHead, codec
 from asgi_llmgw.render import send_error
 from asgi_llmgw.routing.policy import Balancer
@@ -73,9 +74,10 @@ class RouterMiddleware:
         scope = {**scope, SCOPE_KEY: exchange}
         protocol = exchange.client_protocol = self._serve or exchange.client_protocol or "openai_chat"
         try:
-            _check_media(exchange.headers)
+            if exchange.upload is None:
+                _check_media(exchange.headers)
             body = await self._read(receive, exchange.headers)
-            if protocol == "openai_chat":
+            if protocol == "openai_chat" and exchange.operation in (None, "chat"):
                 body = _as_chat(body)
             head = self._head(exchange, protocol, path_with_query(scope), body)
             exchange.model = head.model
@@ -110,7 +112,8 @@ class RouterMiddleware:
         if exchange.model is not None:
             # the path has named it
             return RequestHead(exchange.model, stream=False)
-        return codec(protocol).peek(path, body)
+        written = wire(exchange.operation, protocol)
+        return codec(protocol).peek(path, body) if written is None else written.peek(path, body)
 
     def _targets(self, exchange: Exchange, route: Route, model: str) -> tuple[Target, ...]:
         """Where the request may go, in the order to try: the route's own targets, then those of its fallbacks.

@@ -55,6 +55,10 @@ def find_problems(
         for number, target in enumerate(model.targets):
             if target.provider not in names:
                 problems.add(("models", name, "targets", number), _unknown_provider(target.provider, names))
+    for key in ("files", "caches", "usage"):
+        pinned = getattr(routing, key)
+        if pinned is not None and pinned not in names:
+            problems.add(("routing", key), _unknown_provider(pinned, names))
     if not broken:
         _check_aliases(problems, routing, providers, models)
         _check_fallbacks(problems, providers, models)

@@ -31,6 +31,7 @@ from asgi_llmgw.reasoning.envelope import PROCESS_KEY
 from asgi_llmgw.routing.policy import Strategy
 from asgi_llmgw.stall import SEND_STALL
 from asgi_llmgw.timeouts import Timeouts
+from asgi_llmgw.uploads import MAX_UPLOAD
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error", "critical"]
 FieldName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z_]{1,64}$")]
@@ -48,6 +49,7 @@ class ServerSettings(BaseModel):
     port: int = Field(default=8080, ge=0, le=65_535)
     workers: int = Field(default=1, ge=1, le=256)
     max_body_bytes: int = Field(default=MAX_BODY, ge=1024)
+    max_upload_bytes: int = Field(default=MAX_UPLOAD, ge=1024)
     body_timeout_seconds: Seconds = BODY_TIMEOUT
     body_min_bytes_per_second: float = Field(default=BODY_RATE, ge=0, le=1e9)
     send_stall_seconds: float = Field(default=SEND_STALL, ge=0, le=86_400)
@@ -216,6 +218,9 @@ class RoutingSettings(BaseModel):
     model_config = SETTINGS
 
     default: str | None = Field(default=None, min_length=1)
+    files: str | None = Field(default=None, min_length=1)
+    caches: str | None = Field(default=None, min_length=1)
+    usage: str | None = Field(default=None, min_length=1)
 
 
 class ReasoningSettings(BaseModel):

@@ -99,7 +99,7 @@ def _last(exchange: Exchange, estimate: Estimate, answered: Answered) -> Usage |
         return None
     if estimate.later and answered.finished:
         return Usage(input_tokens=estimate.input_tokens, output_tokens=estimate.output_tokens)
-    length = max(exchange.text_length, answered.size if usage is None else 0)
+    length = max(exchange.text_length, answered.size if usage is None and estimate.text else 0)
     seen = Usage(
         input_tokens=estimate.input_tokens, output_tokens=min(math.ceil(length / _CHARACTERS_PER_TOKEN), MAX_TOKENS)
     )

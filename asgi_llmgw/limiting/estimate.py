@@ -28,6 +28,8 @@ _ANSWERS: Final[Mapping[Protocol, tuple[str, ...]]] = {
     "gemini_generate": ("candidateCount", "candidate_count"),
 }
 _MAX_ANSWERS: Final = 128
+_READING: Final = frozenset({"embeddings", "moderations", "rerank", "predict", "caches", "speech"})
+"""The operations that generate no tokens, or none that anybody counts."""
 _SMALL: Final = ("model", "background", "generationConfig", "generation_config")
 _LARGE: Final = 64 * 1024
 _MARKS: Final = (b"base64", b"inlineData", b"inline_data", b"encrypted_content", b"ignature")
@@ -41,12 +43,14 @@ class Estimate:
     Args:
         model: the name in the body, if it has one.
         later: the answer only says that the work has begun; what it uses is not told in it.
+        text: the answer is text, so that its length tells how much was generated where the vendor does not.
     """
 
     input_tokens: int
     output_tokens: int
     model: str | None = None
     later: bool = False
+    text: bool = True
 
     @property
     def tokens(self) -> int:
@@ -76,6 +80,19 @@ def estimate(body: bytes, protocol: Protocol, *, default_output: int = DEFAULT_O
         model=as_str(request.get("model")),
         later=protocol == "openai_responses" and request.get("background") is True,
     )
+
+
+def estimate_operation(body: bytes, operation: str, *, default_output: int = DEFAULT_OUTPUT_TOKENS) -> Estimate:
+    """The same for an operation beside chat; of an upload nothing is known before it is over.
+
+    Raises:
+        InvalidRequest: the body is not a JSON object.
+    """
+    if operation == "completions":
+        return estimate(body, "openai_chat", default_output=default_output)
+    found = estimate(body, "openai_chat", default_output=default_output) if body else Estimate(0, 0)
+    output = 0 if operation in _READING or not body else found.output_tokens
+    return Estimate(found.input_tokens, output, model=found.model, text=False)
 
 
 def _skim(body: bytes, protocol: Protocol) -> tuple[JSONObject, int]:

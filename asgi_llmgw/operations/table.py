@@ -41,6 +41,12 @@ def wire(operation: str | None, protocol: Protocol) -> Wire | None:
     return WIRES.get((operation or "", protocol))
 
 
+def default_model(operation: str | None) -> str | None:
+    """What OpenAI takes where a form names no model."""
+    found = wire(operation, "openai_chat")
+    return found.default_model if isinstance(found, OpenAIWire) else None
+
+
 def family(spoken: tuple[Protocol, ...]) -> tuple[Protocol, ...]:
     """In which protocols a vendor has operations, told from what it speaks for chat; the preferred one first."""
     found = {name: None for protocol in spoken for name, speakers in SERVED_BY.items() if protocol in speakers}

@@ -223,7 +223,7 @@ def _find_gemini(method: str, path: str) -> tuple[EndpointRow, str | None] | Non
     rest = path.removeprefix(version or "")
     vertex = _VERTEX.match(rest)
     rest = rest if vertex is None else rest[vertex.end() :]
-    if version is not None and rest.startswith(_CACHES):
+    if rest.startswith(_CACHES):
         return _find_cache(rest)
     name, colon, action = rest.rpartition(":")
     row = _ACTIONS.get(action) if colon and (method == "POST" or version is not None) else None

@@ -144,6 +144,7 @@ def test_nothing_else_is_a_stored_response(path: str) -> None:
         ("PATCH", "/v1beta/cachedContents/c1", "/v1beta/cachedContents/{id}", "c1"),
         ("DELETE", "/v1alpha/cachedContents/c1", "/v1beta/cachedContents/{id}", "c1"),
         ("POST", "/v1beta/cachedContents", "/v1beta/cachedContents", None),
+        ("GET", "/v1/cachedContents/c1", "/v1beta/cachedContents/{id}", "c1"),
         ("POST", "/v1/files", "/v1/files", None),
     ],
 )

@@ -94,6 +94,7 @@ def gateway(url: str) -> Gateway:
         "models": {
             "as-openai": {"targets": ["openai/text-embedding-3-small"]},
             "as-gemini": {"targets": ["gemini/gemini-embedding-001"]},
+            "text-embedding-005": {"targets": ["gemini/gemini-embedding-001"]},
             "gemini-*": {"targets": ["gemini/*"]},
             "*": {"targets": ["openai/*"]},
         },

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import struct
+import sys
 from collections import Counter
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import google.genai
 import google.genai.types
@@ -98,6 +99,11 @@ def test_what_was_recorded_comes_back_as_it_was(house: House, recording: Recordi
     RAW[folder(recording)] += 1
 
 
+def keywords(recording: Recording) -> dict[str, Any]:
+    """What an SDK is called with."""
+    return cast(dict[str, Any], loads_object(recording.request or b"{}"))
+
+
 def loads_or_empty(body: bytes) -> JSONObject:
     return {} if body.startswith(b"--") else loads_object(body)
 
@@ -123,9 +129,9 @@ def floats(value: JSONValue) -> list[float]:
 @pytest.mark.parametrize("recording", of("openai_embeddings"))
 def test_embeddings_by_openais_sdk(house: House, recording: Recording) -> None:
     house.says(recording)
-    asked = loads_object(recording.request or b"{}")
+    asked = keywords(recording)
     with house.openai() as client:
-        found = client.embeddings.create(**asked)  # type: ignore[arg-type]
+        found = client.embeddings.create(**asked)
     expected = vectors(recording)
     if asked.get("encoding_format") == "base64":
         told = [floats(cast(str, entry.embedding)) for entry in found.data]
@@ -144,7 +150,7 @@ def test_embeddings_by_googles_sdk(house: House, recording: Recording) -> None:
     contents = [google.genai.types.Content.model_validate(request["content"]) for request in requests]
     model = as_str(recording.meta["model"]) or ""
     with house.gemini() as client:
-        found = client.models.embed_content(model=model, contents=contents)  # type: ignore[arg-type]
+        found = client.models.embed_content(model=model, contents=contents)
     told = [entry.values for entry in found.embeddings or []]
     answer = loads_object(recording.response or b"{}")
     expected = vectors(recording) or [floats(as_object(answer["embedding"])["values"])]
@@ -156,7 +162,7 @@ def test_embeddings_by_googles_sdk(house: House, recording: Recording) -> None:
 def test_predict_by_googles_sdk(house: House, recording: Recording) -> None:
     house.says(recording)
     with house.gemini(vertex=True) as client:
-        found = client.models.embed_content(model="gemini-embedding-001", contents="Summarize.")
+        found = client.models.embed_content(model="text-embedding-005", contents="Summarize.")
     (entry,) = found.embeddings or []
     (prediction,) = as_list(loads_object(recording.response or b"{}")["predictions"])
     assert entry.values == floats(as_object(as_object(prediction)["embeddings"])["values"])
@@ -164,6 +170,7 @@ def test_predict_by_googles_sdk(house: House, recording: Recording) -> None:
     BY_SDK[folder(recording)] += 1
 
 
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
 @pytest.mark.parametrize("recording", of("openai_images"))
 def test_images_by_openais_sdk(house: House, recording: Recording) -> None:
     house.says(recording)
@@ -172,8 +179,8 @@ def test_images_by_openais_sdk(house: House, recording: Recording) -> None:
             found = client.images.create_variation(image=("image.png", b"\x89PNG", "image/png"), n=2)
             assert b'name="n"\r\n\r\n2' in house.vendor.asked[0].body
         else:
-            asked = loads_object(recording.request)
-            found = client.images.generate(**asked)  # type: ignore[call-overload]
+            asked = keywords(recording)
+            found = client.images.generate(**asked)
     expected = [as_object(entry) for entry in as_list(loads_object(recording.response or b"{}")["data"])]
     assert [(entry.url, entry.b64_json) for entry in found.data or []] == [
         (entry.get("url"), entry.get("b64_json")) for entry in expected
@@ -181,14 +188,15 @@ def test_images_by_openais_sdk(house: House, recording: Recording) -> None:
     BY_SDK[folder(recording)] += 1
 
 
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
 @pytest.mark.parametrize("recording", of("openai_audio"))
 def test_audio_by_openais_sdk(house: House, recording: Recording) -> None:
     told = house.says(recording)
     file = ("speech.wav", b"RIFF....", "audio/wav")
     with house.openai() as client:
         if recording.request is not None:
-            asked = loads_object(recording.request)
-            assert client.audio.speech.create(**asked).read() == told  # type: ignore[arg-type]
+            asked = keywords(recording)
+            assert client.audio.speech.create(**asked).read() == told
         elif "transcriptions" in recording.path:
             heard = client.audio.transcriptions.create(model="whisper-1", file=file)
             assert heard.text == loads_object(told)["text"]
@@ -204,10 +212,10 @@ def test_moderations_by_openais_sdk(house: House, recording: Recording) -> None:
     with house.openai() as client:
         if recording.request is None:
             found = client.get(recording.path.removeprefix("/v1"), cast_to=httpx2.Response)
-            assert loads(cast(httpx2.Response, found).content) == loads(told)
+            assert loads(found.content) == loads(told)
         else:
-            asked = loads_object(recording.request)
-            moderated = client.moderations.create(**asked)  # type: ignore[arg-type]
+            asked = keywords(recording)
+            moderated = client.moderations.create(**asked)
             assert moderated.id == loads_object(told)["id"]
     BY_SDK[folder(recording)] += 1
 
@@ -215,14 +223,14 @@ def test_moderations_by_openais_sdk(house: House, recording: Recording) -> None:
 @pytest.mark.parametrize("recording", of("openai_completions"))
 def test_completions_by_openais_sdk(house: House, recording: Recording) -> None:
     house.says(recording)
-    asked = loads_object(recording.request or b"{}")
+    asked = keywords(recording)
     with house.openai() as client:
         if asked.get("stream"):
-            with client.completions.create(**asked) as stream:  # type: ignore[call-overload]
+            with client.completions.create(**asked) as stream:
                 texts = [chunk.choices[0].text for chunk in stream if chunk.choices]
             assert len(texts) > 1 and any(texts)
         else:
-            found = client.completions.create(**asked)  # type: ignore[call-overload]
+            found = client.completions.create(**asked)
             expected = as_object(as_list(loads_object(recording.response or b"{}")["choices"])[0])
             assert found.choices[0].text == expected["text"]
     BY_SDK[folder(recording)] += 1
@@ -250,7 +258,7 @@ def test_every_exchange_was_replayed(request: pytest.FixtureRequest, capsys: pyt
     recorded = Counter(folder(recording) for recording in ALL)
     with capsys.disabled():
         lines = [f"{name}: {recorded[name]} recorded, {RAW[name]} raw, {BY_SDK[name]} by SDK" for name in FOLDERS]
-        print("\nreplayed through the gateway, on uvicorn and hypercorn\n" + "\n".join(lines))
+        sys.stdout.write("\nreplayed through the gateway, on uvicorn and hypercorn\n" + "\n".join(lines) + "\n")
     if sum(RAW.values()) + sum(BY_SDK.values()):
         assert {name: count // 2 for name, count in RAW.items()} == dict(recorded)
         assert {name: count // 2 for name, count in BY_SDK.items()} == dict(recorded)

@@ -103,7 +103,7 @@ class DispatchApp:
             if not result.made:
                 continue
             failure = result.failure or InvalidUpstreamResponse("the upstream gave no answer")
-            if not _worth_another(failure):
+            if not _worth_another(failure) or (exchange.upload is not None and exchange.upload.begun):
                 return failure
             attempts.failed(result.attempt, failure)
             if told is None or _may_pass(failure) or not _may_pass(told):

@@ -1,0 +1,321 @@
+"""One provider as an ASGI app for the operations beside chat: embeddings, pictures, speech, moderations and the like.
+
+The request goes to the vendor as it came, with the vendor's name for the model in it; a JSON answer comes back as it
+is, an event stream event for event, and everything else (speech, files) byte for byte while it comes.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Final
+
+from asgi_llmgw._types import Headers, Receive, Scope, Send
+from asgi_llmgw.asgi import (
+    MAX_BODY,
+    STREAMING,
+    UNCACHED,
+    ClientDisconnected,
+    header,
+    read_body,
+    route_path,
+    send_gone,
+    send_response,
+    while_connected,
+)
+from asgi_llmgw.errors import GatewayError, InvalidUpstreamResponse, RequestError, UpstreamError
+from asgi_llmgw.exchange import Exchange
+from asgi_llmgw.ir import Protocol
+from asgi_llmgw.operations.calls import OperationCall, prepare
+from asgi_llmgw.operations.stream import OperationTap
+from asgi_llmgw.passthrough import presentable
+from asgi_llmgw.protocols import codec
+from asgi_llmgw.providers.base import Provider
+from asgi_llmgw.providers.classify import retry_after
+from asgi_llmgw.render import send_error
+from asgi_llmgw.routing.endpoints import Endpoint, match_endpoint
+from asgi_llmgw.upstream.base import Upstream, UpstreamRequest, UpstreamResponse
+from asgi_llmgw.upstream.dressed import dress
+from asgi_llmgw.upstream.turns import Turns, pieces
+
+_MAX_ANSWER: Final = 64 * 1024 * 1024
+_MAX_FILE: Final = 1024 * 1024 * 1024
+_MAX_ERROR: Final = 64 * 1024
+_JSON: Final = b"application/json"
+_EVENTS: Final = b"text/event-stream"
+_TYPE: Final = re.compile(rb"[\x20-\x7e]{1,128}\Z")
+_SAFE: Final = (b"x-content-type-options", b"nosniff")
+
+
+class RelayApp:
+    """Pass operations on to one provider.
+
+    The exchange says which of the provider's models is meant (`upstream_model`), and has the body where that is passed
+    on while it comes (`upload`). A provider that has no such operation leaves the request to the next target.
+
+    Args:
+        provider: who is called, and how.
+        upstream: what makes the calls.
+        max_body: the largest request, in bytes; uploads have a limit of their own.
+        max_answer: the largest answer that is JSON or a stream of events, in bytes.
+        max_file: the largest other one.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        *,
+        upstream: Upstream,
+        max_body: int = MAX_BODY,
+        max_answer: int = _MAX_ANSWER,
+        max_file: int = _MAX_FILE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._provider = provider
+        self._upstream = dress(upstream, provider.envelope, provider.signer)
+        self._max_body = max_body
+        self._max_answer = max_answer
+        self._max_file = max_file
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        exchange = Exchange.get_or_create(scope)
+        call = _Call(exchange, send, max_answer=self._max_answer, max_file=self._max_file, clock=self._clock)
+        try:
+            body = await read_body(receive, headers=exchange.headers, limit=self._max_body)
+            request = self._request(exchange, call, scope, body)
+        except ClientDisconnected:
+            exchange.outcome = "client_disconnected"
+            await send_gone(send)
+            return
+        except GatewayError as error:
+            await call.fail(error)
+            return
+        await while_connected(receive, call.run(self._upstream, request), left=call.left, let_go=call.let_go)
+        if call.gone and not call.started:
+            await send_gone(send)
+
+    def _request(self, exchange: Exchange, call: _Call, scope: Scope, body: bytes) -> UpstreamRequest:
+        """The vendor's request; its path is written anew from what was understood of the client's."""
+        endpoint = match_endpoint(scope["method"], route_path(scope), exchange.headers)
+        if not isinstance(endpoint, Endpoint):
+            raise RequestError("This operation is not served here.", kind="not_found", code="unknown_url")
+        provider, upload = self._provider, exchange.upload
+        if not provider.usable():
+            raise UpstreamError(
+                f"The provider {provider.name!r} has no API key configured.",
+                failure="credential",
+                kind="overloaded",
+                code="provider_not_configured",
+            )
+        query = bytes(scope.get("query_string") or b"").decode("latin-1")
+        model = exchange.upstream_model = exchange.upstream_model or None
+        call.made = made = prepare(
+            endpoint.operation,
+            endpoint.protocol,
+            provider.protocols,
+            path=endpoint.path,
+            query=query,
+            body=None if upload is not None else body,
+            model=model,
+        )
+        exchange.provider = provider.name
+        exchange.upstream_protocol = made.protocol
+        exchange.translated = made.translation is not None
+        exchange.diagnostics = made.diagnostics(exchange.on_loss == "reject")
+        headers = provider.request_headers(exchange.headers, accept=b"*/*", credential=exchange.credential)
+        if upload is not None:
+            kept = (header(exchange.headers, b"content-type") or "").encode("latin-1")
+            headers = (*(pair for pair in headers if pair[0] != b"content-type"), (b"content-type", kept))
+        return UpstreamRequest(
+            method=scope["method"],
+            url=provider.url(made.protocol, made.path, model=model or ""),
+            headers=headers,
+            body=made.body,
+            pieces=None if upload is None else upload.pieces(model, expected=exchange.model),
+            length=None if upload is None else upload.length(model),
+            stream=exchange.stream,
+            timeouts=provider.timeouts,
+        )
+
+
+class _Call:
+    """One request to the vendor."""
+
+    def __init__(
+        self, exchange: Exchange, send: Send, *, max_answer: int, max_file: int, clock: Callable[[], float]
+    ) -> None:
+        self._exchange = exchange
+        self._send = send
+        self._max_answer = max_answer
+        self._max_file = max_file
+        self._clock = clock
+        self._complete = False
+        self._held = AsyncExitStack()
+        self._client: Protocol = exchange.client_protocol or "openai_chat"
+        self.made: OperationCall | None = None
+        self.started = False
+        self.gone = False
+
+    def left(self) -> float | None:
+        """The client has left, before the end of its answer or after it."""
+        if self._complete:
+            return None
+        self._leave()
+        return 0.0
+
+    async def let_go(self) -> None:
+        """Close the call to the vendor although the answer hangs in a `send`."""
+        self._leave()
+        await self._held.aclose()
+
+    async def run(self, upstream: Upstream, request: UpstreamRequest) -> None:
+        """Make the call and pass the answer on."""
+        try:
+            async with self._held:
+                response = await self._held.enter_async_context(upstream.open(request))
+                if not 200 <= response.status < 300 or response.status in (204, 205):
+                    await self._refused(response)
+                else:
+                    await self._forward(response)
+        except GatewayError as error:
+            upload = self._exchange.upload
+            if upload is not None and upload.gone:
+                self._leave()
+            elif not self.started:
+                # why an upload broke off is known better where it was read
+                await self.fail((upload.failure if upload is not None else None) or error)
+        except (ClientDisconnected, OSError):
+            self._leave()
+
+    async def _refused(self, response: UpstreamResponse) -> None:
+        body = await response.aread(limit=_MAX_ERROR)
+        if response.status < 400:
+            raise InvalidUpstreamResponse(
+                f"the upstream answered with status {response.status}", upstream_status=response.status
+            )
+        spoken = self._exchange.upstream_protocol or self._client
+        error = codec(spoken).decode_error(response.status, body)
+        if error.retry_after is None:
+            error.retry_after = retry_after(response.headers)
+        if response.status in (404, 409) and not self._exchange.upstream_model:
+            # what is missing lies at this vendor, or nowhere
+            error.failure, error.kind = "caller_fault", "not_found" if response.status == 404 else "conflict"
+        if error.failure != "caller_fault" or spoken != self._client or not presentable(body):
+            raise error
+        self._exchange.fail(error)
+        await self._whole(response.status, body)
+
+    async def _forward(self, response: UpstreamResponse) -> None:
+        kind = next((value for name, value in response.headers if name == b"content-type"), _JSON)
+        if kind.lower().startswith(_EVENTS):
+            await self._forward_events(response)
+        elif kind.lower().startswith(_JSON) and self._exchange.operation != "files":
+            await self._forward_json(response)
+        else:
+            await self._forward_bytes(response, kind)
+
+    async def _forward_json(self, response: UpstreamResponse) -> None:
+        body = await response.aread(limit=self._max_answer)
+        made = self.made
+        if made is not None:
+            body, self._exchange.usage = made.answer(body, model=self._exchange.model or "")
+        self._exchange.first_token = self._clock()
+        await self._whole(200, body)
+
+    async def _whole(self, status: int, body: bytes) -> None:
+        self.started = self._complete = True
+        headers = (*UNCACHED, (b"content-type", _JSON), *lost_headers(self._exchange))
+        await send_response(self._send, status, body, headers=headers)
+
+    async def _forward_bytes(self, response: UpstreamResponse, kind: bytes) -> None:
+        """What cannot be looked into. If it breaks, it is left unfinished, and the server cuts the connection."""
+        length = [pair for pair in response.headers if pair[0] == b"content-length" and pair[1].isdigit()]
+        told = kind if _TYPE.match(kind) else b"application/octet-stream"
+        headers = (*UNCACHED, (b"content-type", told), _SAFE, *length)
+        size = 0
+        try:
+            async for chunk in response.aiter_raw():
+                size += len(chunk)
+                if size > self._max_file:
+                    raise InvalidUpstreamResponse(f"the upstream sent more than {self._max_file} bytes")
+                await self._pass_on(chunk, headers, more=True)
+        except UpstreamError as error:
+            if self.started:
+                self._exchange.fail(error)
+            raise
+        self._complete = True
+        await self._pass_on(b"", headers, more=False)
+
+    async def _forward_events(self, response: UpstreamResponse) -> None:
+        """Event for event: what is told after a stream that broke is an event of its own."""
+        headers = (*STREAMING, (b"content-type", b"text/event-stream; charset=utf-8"))
+        tap, turns = OperationTap(), Turns()
+        exchange = self._exchange
+        size = 0
+        last = b""
+        try:
+            async for whole in response.aiter_raw():
+                size += len(whole)
+                if size > self._max_answer:
+                    raise InvalidUpstreamResponse(f"the upstream sent more than {self._max_answer} bytes")
+                for chunk in pieces(whole):
+                    out = tap.forward(chunk)
+                    self._note(tap)
+                    if out:
+                        await self._pass_on(out, headers, more=True)
+                    await turns.took(chunk)
+            last = tap.close()
+            if tap.fault is not None and exchange.failure is not tap.fault:
+                raise tap.fault
+        except UpstreamError as error:
+            if not self.started:
+                raise
+            exchange.fail(error)
+            dialect = codec(self._client)
+            last += dialect.encode_stream_error(error).encode(dialect.frame_newline)
+        finally:
+            exchange.usage, exchange.finish_reason = tap.usage, tap.finish_reason
+        self._complete = True
+        await self._pass_on(last, headers, more=False)
+
+    def _note(self, tap: OperationTap) -> None:
+        """Before the bytes go out: has content come, has the stream broken?"""
+        self._exchange.text_length = tap.text_length
+        if tap.fault is not None and self._exchange.failure is not tap.fault:
+            if not self.started:
+                raise tap.fault
+            self._exchange.fail(tap.fault)
+
+    async def _pass_on(self, chunk: bytes, headers: Headers, *, more: bool) -> None:
+        if not self.started:
+            self.started = True
+            self._exchange.first_token = self._clock()
+            await self._send({"type": "http.response.start", "status": 200, "headers": list(headers)})
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
+
+    async def fail(self, error: GatewayError) -> None:
+        """Tell the client what went wrong; nothing was sent before."""
+        if self.gone:
+            return
+        self._exchange.fail(error)
+        self.started = self._complete = True
+        await send_error(self._send, error, self._client, request_id=self._exchange.request_id)
+
+    def _leave(self) -> None:
+        self.gone = True
+        self._exchange.outcome = "client_disconnected"
+
+
+def lost_headers(exchange: Exchange) -> Headers:
+    """What a translation has lost, where the client is to be told."""
+    lost = [item for item in exchange.diagnostics if item.severity != "info"]
+    if not lost or exchange.on_loss == "allow":
+        return ()
+    codes = ",".join(sorted({item.code for item in lost}))
+    return ((b"x-llmgw-diagnostics", f"{len(lost)}; codes={codes}".encode()),)
