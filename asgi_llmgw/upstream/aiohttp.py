@@ -7,6 +7,7 @@ import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from ssl import SSLContext
 from typing import Final
 from urllib.request import getproxies, proxy_bypass
@@ -19,6 +20,7 @@ from yarl import URL
 
 from asgi_llmgw._types import Headers
 from asgi_llmgw.errors import ConfigError, UpstreamError
+from asgi_llmgw.timeouts import Timeouts
 from asgi_llmgw.upstream.base import UpstreamRequest
 from asgi_llmgw.upstream.common import (
     broken,
@@ -78,21 +80,20 @@ class _Pool:
             max_field_size=_MAX_HEADER,
         )
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """One of the connections, waited for no longer than `POOL_WAIT`."""
-        if self._slots.locked():
-            try:
-                async with asyncio.timeout(POOL_WAIT):
-                    await self._slots.acquire()
-            except TimeoutError:
-                raise pool_exhausted() from None
-        else:
+    async def take(self) -> None:
+        """Take one of the connections, waited for no longer than `POOL_WAIT`; `give_back` has to follow."""
+        if not self._slots.locked():
             await self._slots.acquire()
+            return
         try:
-            yield
-        finally:
-            self._slots.release()
+            async with asyncio.timeout(POOL_WAIT):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise pool_exhausted() from None
+
+    def give_back(self) -> None:
+        """The call is over."""
+        self._slots.release()
 
     async def aclose(self) -> None:
         """Close the connections, from whichever loop this is called."""
@@ -154,7 +155,7 @@ class AiohttpUpstream:
         ConfigError: `limit` is not positive.
     """
 
-    def __init__(self, *, limit: int = 200, trust_env: bool = False, ssl: SSLContext | None = None) -> None:
+    def __init__(self, *, limit: int = 2000, trust_env: bool = False, ssl: SSLContext | None = None) -> None:
         if limit < 1:
             raise ConfigError(f"limit must be positive, got {limit}")
         self._limit = limit
@@ -166,13 +167,16 @@ class AiohttpUpstream:
     async def open(self, request: UpstreamRequest, /) -> AsyncIterator[AiohttpResponse]:
         """Make the call; entering waits for the head of the answer, leaving closes or reuses the connection."""
         pool = self._pool()
-        async with pool.slot():
+        await pool.take()
+        try:
             response = AiohttpResponse(await self._call(pool, request))
             try:
                 check_encoding(response.status, response.headers)
                 yield response
             finally:
                 response.close()
+        finally:
+            pool.give_back()
 
     async def aclose(self) -> None:
         """Close every pooled connection of every loop. Calling it twice is harmless."""
@@ -211,11 +215,7 @@ class AiohttpUpstream:
             data=request.body or None if request.pieces is None else request.pieces,
             allow_redirects=False,
             proxy=environment_proxy(request.url) if self._trust_env else None,
-            timeout=aiohttp.ClientTimeout(
-                total=timeouts.total,
-                connect=timeouts.connect,
-                sock_read=timeouts.first_byte if request.stream else timeouts.first_byte_whole,
-            ),
+            timeout=_timeout(timeouts, request.stream),
         )
         protocol = response.connection.protocol if response.connection is not None else None
         if protocol is not None:
@@ -223,6 +223,15 @@ class AiohttpUpstream:
             protocol.read_timeout = timeouts.idle
             protocol.start_timeout()
         return response
+
+
+@lru_cache(maxsize=256)
+def _timeout(timeouts: Timeouts, stream: bool) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(
+        total=timeouts.total,
+        connect=timeouts.connect,
+        sock_read=timeouts.first_byte if stream else timeouts.first_byte_whole,
+    )
 
 
 def _headers(request: UpstreamRequest) -> list[tuple[str, str]]:

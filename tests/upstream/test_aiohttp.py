@@ -208,7 +208,7 @@ def test_one_instance_serves_two_event_loops_at_once_and_is_closed_from_one() ->
 @pytest.mark.anyio
 async def test_many_first_calls_share_one_session() -> None:
     """F197."""
-    upstream = AiohttpUpstream()
+    upstream = AiohttpUpstream(limit=200)
     async with fault_server([OK]) as server:
         answers = await asyncio.gather(*(ask(upstream, server.url) for _ in range(300)))
         assert answers == [b"{}"] * 300
