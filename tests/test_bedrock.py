@@ -58,7 +58,7 @@ async def test_a_whole_answer_is_invoked() -> None:
     assert answer.body == messages_answer()
     request = upstream.requests[0]
     assert request.url == (
-        "https://bedrock-runtime.eu-central-1.amazonaws.com/model/us.anthropic.claude-sonnet-4-5-20250929-v1:0/invoke"
+        "https://bedrock-runtime.eu-central-1.amazonaws.com/model/us.anthropic.claude-sonnet-4-5-20250929-v1%3A0/invoke"
     )
     assert (request.method, header(request.headers, b"authorization")) == ("POST", "Bearer bedrock-api-key")
     assert header(request.headers, b"accept") == "application/json"
@@ -263,7 +263,7 @@ async def test_an_inference_profile_can_be_a_model() -> None:
     gateway = build_app(parse_config(document, environ=ENVIRON), upstream=upstream, access_log=None)
     assert (await ask(gateway, HELLO)).status == 200
     assert upstream.requests[0].url == (
-        "https://bedrock.example/model/arn:aws:bedrock:us-east-1:1234:application-inference-profile%2Fabc/invoke"
+        "https://bedrock.example/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A1234%3Aapplication-inference-profile%2Fabc/invoke"
     )
 
 

@@ -109,7 +109,7 @@ class BedrockMessages:
             (name, value) for name, value in headers if name not in (b"accept", b"anthropic-beta", b"anthropic-version")
         )
         accept = (b"accept", _STREAM_TYPE if stream else b"application/json")
-        path = f"/model/{quote(model, safe=':')}/{action}"
+        path = f"/model/{quote(model, safe='')}/{action}"
         return Dressed(base + path, (*kept, accept), dumps({**added, **fields}))
 
     def error(self, status: int, headers: Headers, body: bytes, /) -> bytes:
