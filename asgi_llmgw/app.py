@@ -11,6 +11,7 @@ from asgi_llmgw.assembly import ANONYMOUS, Given, assemble
 from asgi_llmgw.components.auth import Verify
 from asgi_llmgw.components.context import ContextMiddleware, stdout_log
 from asgi_llmgw.components.metrics import MetricsMiddleware
+from asgi_llmgw.components.realtime import HandshakeMiddleware
 from asgi_llmgw.config import Config, load_config
 from asgi_llmgw.gateway import Gateway
 from asgi_llmgw.hooks import Hooks
@@ -63,12 +64,13 @@ def build_app(
 
     def around(app: ASGIApp) -> ASGIApp:
         counted = MetricsMiddleware(app, registry=given.registry)
-        return ContextMiddleware(
+        context = ContextMiddleware(
             counted,
             access_log=None if access_log is None else log,
             websockets=fallback is not None,
             send_stall=lambda: gateway.config.server.send_stall_seconds,
         )
+        return HandshakeMiddleware(context)
 
     gateway = Gateway(
         config if config is not None else load_config(),

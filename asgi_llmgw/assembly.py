@@ -27,6 +27,7 @@ from asgi_llmgw.components.metrics import MetricsApp, TargetStates, store_gauge
 from asgi_llmgw.components.models import ModelsApp
 from asgi_llmgw.components.operations import OperationsApp
 from asgi_llmgw.components.proxy import ProxyApp
+from asgi_llmgw.components.realtime import RealtimeApp, RealtimeEntrance
 from asgi_llmgw.components.response_owners import ResponseOwnersMiddleware
 from asgi_llmgw.components.router import RouterMiddleware
 from asgi_llmgw.components.status import StatusApp
@@ -51,6 +52,7 @@ from asgi_llmgw.store.stores import Stores
 from asgi_llmgw.upstream.aiohttp import AiohttpUpstream
 from asgi_llmgw.upstream.base import Upstream
 from asgi_llmgw.upstream.demo import DemoUpstream
+from asgi_llmgw.upstream.websocket import AiohttpRealtime
 
 ANONYMOUS: Final = Principal("anonymous")
 """Who everybody is where no keys are configured."""
@@ -119,6 +121,9 @@ def assemble(config: Config, shared: Shared, given: Given) -> Stack:
         "compact": _router(config, _hooks(config, costs(limits(compact)), given), table, retries.balancer),
         "stored_response": limits(StoredResponsesMiddleware(forward, owners=owners, providers=providers)),
         "count_tokens": _router(config, limits(counting), table),
+        "realtime": _realtime(
+            config, retries, lambda app: _router(config, costs(limits(app)), table, retries.balancer), given
+        ),
         "models": models,
         "model": models,
         "health": HealthApp(),
@@ -250,6 +255,16 @@ def _forward(
         for name, provider in providers.items()
     }
     return DispatchApp(providers=apps, retries=retries, max_body=max_body)
+
+
+def _realtime(config: Config, retries: Retries, routed: Callable[[ASGIApp], ASGIApp], given: Given) -> ASGIApp:
+    """WebSockets have connections of their own."""
+    apps: dict[str, ASGIApp] = {
+        name: RealtimeApp(provider, upstream=AiohttpRealtime(trust_env=config.providers[name].trust_env_proxies))
+        for name, provider in config.providers_by_name().items()
+    }
+    keys_alone = bool(config.client_keys()) and given.verify is None and not given.trust_scope_user
+    return RealtimeEntrance(routed(DispatchApp(providers=apps, retries=retries)), any_origin=keys_alone)
 
 
 def _retries(config: Config, providers: Mapping[str, Provider], shared: Shared) -> Retries:

@@ -39,6 +39,8 @@ OTHER: Final = "other"
 MULTIPROCESS: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 _MILLION: Final = 1_000_000
+_ACCEPTED: Final = 101
+"""A WebSocket, which is a stream as well."""
 
 _DURATION_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 _FIRST_TOKEN_BUCKETS: Final = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60)
@@ -194,7 +196,8 @@ class _WatchedSend:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             headers = message.get("headers") or ()
-            if any(name == b"content-type" and b"text/event-stream" in value for name, value in headers):
+            streamed = any(name == b"content-type" and b"text/event-stream" in value for name, value in headers)
+            if streamed or self._status == _ACCEPTED:
                 self._open = True
                 self._streams.inc()
         await self._send(message)
