@@ -116,14 +116,16 @@ def assemble(config: Config, shared: Shared, given: Given) -> Stack:
     chat = _chat(config, providers, transports, retries, _turns(config, stores, shared), owners)
     chat = _cache(config, chat, stores, shared)
     limits, costs = _limits(config, stores), _costs(config)
+
+    def routed(app: ASGIApp) -> ASGIApp:
+        return _router(config, _hooks(config, costs(limits(app)), given), table, retries.balancer)
+
     apps: dict[Operation, ASGIApp] = {
-        "chat": _router(config, _hooks(config, costs(limits(chat)), given), table, retries.balancer),
-        "compact": _router(config, _hooks(config, costs(limits(compact)), given), table, retries.balancer),
+        "chat": routed(chat),
+        "compact": routed(compact),
         "stored_response": limits(StoredResponsesMiddleware(forward, owners=owners, providers=providers)),
         "count_tokens": _router(config, limits(counting), table),
-        "realtime": _realtime(
-            config, retries, lambda app: _router(config, costs(limits(app)), table, retries.balancer), given
-        ),
+        "realtime": _realtime(config, retries, routed, given),
         "models": models,
         "model": models,
         "health": HealthApp(),
@@ -132,15 +134,7 @@ def assemble(config: Config, shared: Shared, given: Given) -> Stack:
             retries.balancer.health, store=None if stores.breaker is None else lambda: stores.available
         ),
     }
-    apps |= operation_apps(
-        config,
-        providers,
-        transports,
-        retries,
-        owners,
-        routed=lambda app: _router(config, _hooks(config, costs(limits(app)), given), table, retries.balancer),
-        counted=limits,
-    )
+    apps |= operation_apps(config, providers, transports, retries, owners, routed=routed, counted=limits)
     if config.metrics.enabled:
         apps["metrics"] = MetricsApp(given.registry)
     app = _auth(config, OperationsApp(apps), given)
