@@ -11,10 +11,9 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from asgi_llmgw.errors import UpstreamError
-from asgi_llmgw.ir import FinishKind, Protocol, ReasoningDelta, TextDelta, Usage
+from asgi_llmgw.ir import Protocol, ReasoningDelta, TextDelta
 from asgi_llmgw.json import JSONError, as_object, loads, loads_object, members, with_members
 from asgi_llmgw.protocols import codec, scrub
-from asgi_llmgw.protocols.openai_chat.response import skim_response
 from asgi_llmgw.refrain import Refrain, first_frame
 from asgi_llmgw.sse import ServerSentEvent
 from asgi_llmgw.translate import UsageTap
@@ -58,19 +57,6 @@ def presentable(body: bytes) -> bool:
     except ValueError:
         return False
     return isinstance(told, dict) and scrub(text) == text
-
-
-def told_whole(protocol: Protocol, body: bytes) -> tuple[Usage | None, FinishKind | None]:
-    """What a whole answer that is on its way says of its usage and its ending.
-
-    Raises:
-        UpstreamError: it is an error, or cannot be read.
-    """
-    skimmed = skim_response(body) if protocol == "openai_chat" else None
-    if skimmed is not None:
-        return skimmed
-    answer = codec(protocol).decode_response(body)
-    return answer.usage, answer.choices[0].finish.kind if answer.choices else None
 
 
 def is_event_stream(headers: Iterable[tuple[bytes, bytes]]) -> bool:

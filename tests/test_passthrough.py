@@ -4,8 +4,8 @@ import pytest
 
 from asgi_llmgw.errors import UpstreamError
 from asgi_llmgw.json import JSONObject, JSONValue, as_object, dumps, loads_object
-from asgi_llmgw.passthrough import PassThrough, ask_for_usage, hide_usage, tells_finish, told_whole
-from asgi_llmgw.protocols import codec
+from asgi_llmgw.passthrough import PassThrough, ask_for_usage, hide_usage, tells_finish
+from asgi_llmgw.protocols import codec, skim_response
 from asgi_llmgw.sse import ServerSentEvent
 from tests.samples import CHAT_ERROR, CHAT_USAGE, DONE, chat_chunk, chat_stream, frame, messages_stream
 from tests.wire import needs_wire, recordings
@@ -160,7 +160,7 @@ def chat_answer(finish: str | None = "stop", **message: JSONValue) -> bytes:
 )
 def test_an_answer_that_is_skimmed_tells_what_one_tells_that_is_read(body: bytes) -> None:
     answer = codec("openai_chat").decode_response(body)
-    assert told_whole("openai_chat", body) == (answer.usage, answer.choices[0].finish.kind)
+    assert skim_response("openai_chat", body) == (answer.usage, answer.choices[0].finish.kind)
 
 
 @pytest.mark.parametrize(
@@ -176,4 +176,4 @@ def test_an_answer_that_is_skimmed_tells_what_one_tells_that_is_read(body: bytes
 )
 def test_an_answer_that_is_an_error_is_one_however_little_of_it_is_read(body: bytes) -> None:
     with pytest.raises(UpstreamError):
-        told_whole("openai_chat", body)
+        skim_response("openai_chat", body)

@@ -28,8 +28,8 @@ from asgi_llmgw.asgi import (
 from asgi_llmgw.errors import GatewayError, InvalidUpstreamResponse, UpstreamError
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange
 from asgi_llmgw.ir import Protocol
-from asgi_llmgw.passthrough import PassThrough, ask_for_usage, presentable, tells_finish, told_whole
-from asgi_llmgw.protocols import Codec, codec
+from asgi_llmgw.passthrough import PassThrough, ask_for_usage, presentable, tells_finish
+from asgi_llmgw.protocols import Codec, codec, skim_response
 from asgi_llmgw.providers.base import Provider
 from asgi_llmgw.providers.classify import retry_after
 from asgi_llmgw.reasoning.bodies import TAKEN_OUT, carries_state, without_foreign_state
@@ -234,7 +234,7 @@ class _Call:
     async def _forward_whole(self, response: UpstreamResponse) -> None:
         body = await response.aread(limit=self._max_answer)
         if not self._exchange.translated:
-            self._exchange.usage, self._exchange.finish_reason = told_whole(self._protocol, body)
+            self._exchange.usage, self._exchange.finish_reason = skim_response(self._protocol, body)
             self._exchange.first_token = self._clock()
         await self._whole(200, body)
 

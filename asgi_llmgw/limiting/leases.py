@@ -32,7 +32,7 @@ class Leases:
     """
 
     def __init__(self, store: Store, *, seconds: float = LEASE_SECONDS, later: Later | None = None) -> None:
-        self._store = store
+        self.store = store
         self._later = later
         self._running: dict[str, Reservation] = {}
         self._unsettled: dict[str, tuple[Reservation, Mapping[Measure, int]]] = {}
@@ -67,7 +67,7 @@ class Leases:
 
     async def _settle(self, reservation: Reservation, actual: Mapping[Measure, int]) -> None:
         try:
-            await self._store.settle(reservation, actual)
+            await self.store.settle(reservation, actual)
         except StoreUnavailable:
             if len(self._unsettled) >= _MAX_UNSETTLED:
                 del self._unsettled[next(iter(self._unsettled))]
@@ -94,9 +94,9 @@ class Leases:
     async def _renew(self) -> None:
         try:
             if self._running:
-                await self._store.renew(list(self._running.values()), lease=self.seconds)
+                await self.store.renew(list(self._running.values()), lease=self.seconds)
             for name, (reservation, actual) in list(self._unsettled.items()):
-                await self._store.settle(reservation, actual)
+                await self.store.settle(reservation, actual)
                 self._unsettled.pop(name, None)
         except StoreUnavailable:
             # the next round may find it again

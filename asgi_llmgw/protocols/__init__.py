@@ -9,7 +9,7 @@ from functools import cache
 from typing import Final
 
 from asgi_llmgw.errors import ConfigError
-from asgi_llmgw.ir import Protocol
+from asgi_llmgw.ir import FinishKind, Protocol, Usage
 from asgi_llmgw.protocols.base import (
     Codec,
     EncodedError,
@@ -59,6 +59,22 @@ def codec(name: Protocol) -> Codec:
             raise ConfigError(f"there is no codec for the protocol {name!r}; choose one of {', '.join(PROTOCOLS)}")
 
 
+def skim_response(name: Protocol, body: bytes) -> tuple[Usage | None, FinishKind | None]:
+    """Usage and ending of a whole answer, reading no more of it than these where that is enough.
+
+    Raises:
+        UpstreamError: it is an error, or cannot be read.
+    """
+    if name == "openai_chat":
+        from asgi_llmgw.protocols.openai_chat.response import skim_response as skim
+
+        skimmed = skim(body)
+        if skimmed is not None:
+            return skimmed
+    answer = codec(name).decode_response(body)
+    return answer.usage, answer.choices[0].finish.kind if answer.choices else None
+
+
 __all__ = (
     "PROTOCOLS",
     "SERVED",
@@ -74,4 +90,5 @@ __all__ = (
     "codec",
     "new_id",
     "scrub",
+    "skim_response",
 )
