@@ -203,11 +203,13 @@ def sse_response(*chunks: bytes | BaseException | anyio.Event) -> FakeResponse:
 class FakeUpstream:
     """An `Upstream` that gives its answers in order (the last one again and again) and keeps what it was asked.
 
-    An exception among the answers is raised when the call is opened. `open_calls` counts calls not closed yet.
+    An exception among the answers is raised when the call is opened. `open_calls` counts calls not closed yet, `sent`
+    has the body of each, also of those that came in pieces.
     """
 
     answers: list[FakeResponse | BaseException]
     requests: list[UpstreamRequest] = field(default_factory=list)
+    sent: list[bytes] = field(default_factory=list)
     open_calls: int = 0
     closed: bool = False
 
@@ -218,6 +220,8 @@ class FakeUpstream:
         await anyio.lowlevel.checkpoint()
         if isinstance(answer, BaseException):
             raise answer
+        pieces = request.pieces
+        self.sent.append(request.body if pieces is None else b"".join([piece async for piece in pieces]))
         self.open_calls += 1
         try:
             yield answer

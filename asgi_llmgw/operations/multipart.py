@@ -16,7 +16,8 @@ MAX_VALUE: Final = 512
 _MAX_HEAD: Final = 16 * 1024
 _BLANK: Final = b"\r\n\r\n"
 _BOUNDARY: Final = re.compile(
-    r"multipart/form-data\s*(?:;[^\"]*?)?;\s*boundary=(?:\"([^\"]{1,70})\"|([^\s;\"]{1,70}))", re.IGNORECASE
+    r"multipart/form-data\s*(?:;[^\"]*?)?;\s*boundary=(?:\"([^\"]{1,70})\"|([^\s;\"]{1,70}))(?=\s*(?:;|$))",
+    re.IGNORECASE,
 )
 _NAME: Final = re.compile(rb"[;\s]name(\*?)\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^;\s\"]*))", re.IGNORECASE)
 _DISPOSITION: Final = re.compile(rb"\r\ncontent-disposition\s*:", re.IGNORECASE)
@@ -28,7 +29,7 @@ _PART: Final = b'Content-Disposition: form-data; name="model"\r\n\r\n'
 def boundary_of(content_type: str) -> bytes | None:
     """What stands between the parts, told by the content type; None where it is no form."""
     found = _BOUNDARY.match(content_type.strip())
-    if found is None:
+    if found is None or content_type.lower().count("boundary=") > 1:
         return None
     text = found[1] or found[2]
     return text.encode("latin-1") if text.isascii() and text.isprintable() else None
@@ -82,9 +83,8 @@ class ModelField:
         return b""
 
     def _shown(self, out: bytearray) -> bytes:
-        if not self._skip or not out:
-            return bytes(out)
-        skipped, self._skip = self._skip, 0
+        skipped = min(self._skip, len(out))
+        self._skip -= skipped
         return bytes(out[skipped:])
 
     def _step(self, out: bytearray) -> bool:
