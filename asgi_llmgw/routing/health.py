@@ -33,6 +33,7 @@ MAX_LANES: Final = 10_000
 
 _CELLS: Final = 10
 _GUESSES: Final[frozenset[LaneState]] = frozenset({"open", "down"})
+_FORBIDDEN: Final = 403
 _DOWN: Final[frozenset[FailureClass]] = frozenset({"unreachable", "timeout", "transient", "overloaded"})
 _KEYS_OWN: Final[frozenset[FailureClass]] = frozenset({"credential", "quota"})
 
@@ -88,6 +89,7 @@ class Lane:
     last_probe: float = -math.inf
     cooling_until: float = -math.inf
     missing_until: float = -math.inf
+    refused_until: float = -math.inf
 
     def cost(self, now: float) -> float:
         """What choosing it would cost: its latency, once for each request on it and once for ours.
@@ -172,7 +174,7 @@ class Health:
     def state(self, lane: Lane) -> LaneState:
         """`closed` is well; `half_open` may be tried by one request; the others rest."""
         now = self.clock()
-        if self._benched.get(lane.key[:2], -math.inf) > now:
+        if max(self._benched.get(lane.key[:2], -math.inf), lane.refused_until) > now:
             return "benched"
         if self._down.get(lane.key[:2], -math.inf) > now:
             return "down"
@@ -192,7 +194,7 @@ class Health:
         """Seconds until it may be used again, 0 if it may be used now."""
         now, opens = self.clock(), -math.inf if lane.open_until is None else lane.open_until
         key = lane.key[:2]
-        rests = max(self._benched.get(key, -math.inf), self._down.get(key, -math.inf))
+        rests = max(self._benched.get(key, -math.inf), self._down.get(key, -math.inf), lane.refused_until)
         ends = max(rests, lane.missing_until, lane.cooling_until, opens)
         if ends <= now and self._is_probed(lane):
             return self.policy.panic_seconds
@@ -260,7 +262,10 @@ class Health:
             self._measure(ticket.lane, PENALTY)
             return
         lane, now, said = ticket.lane, self.clock(), error.retry_after
-        if failure in _KEYS_OWN:
+        if failure == "credential" and error.upstream_status == _FORBIDDEN:
+            # the key is known, and may do other things: what one client asks for must not cost the others the vendor
+            lane.refused_until = now + max(CREDENTIAL_BENCH, said or 0.0)
+        elif failure in _KEYS_OWN:
             until = now + max(CREDENTIAL_BENCH, said or 0.0)
             self._benched[lane.key[:2]] = max(until, self._benched.get(lane.key[:2], until))
         elif failure == "model_access":

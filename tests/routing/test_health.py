@@ -449,3 +449,16 @@ def test_nothing_rests_where_that_is_turned_off(failure: FailureClass) -> None:
     ward.fail(failure, times=10, retry_after=7.0)
     ward.succeed(waited=100.0)
     assert ward.state == "closed"
+
+
+def test_a_key_that_may_not_do_one_thing_may_do_others() -> None:
+    """F173: a 403 rests the model that it was about; otherwise one client's wish would cost all others the vendor."""
+    ward = Ward()
+    other = ward.health.lane(Target("openai", "gpt-4o-mini"), 0)
+    ward.health.fail(ward.begin(), UpstreamError("No.", failure="credential", upstream_status=403))
+    assert (ward.state, ward.health.state(other)) == ("benched", "closed")
+    assert ward.health.rests_for(ward.lane) == CREDENTIAL_BENCH
+    ward.health.fail(ward.begin(other), UpstreamError("No.", failure="credential", upstream_status=401))
+    assert ward.health.state(other) == "benched"
+    ward.clock.advance(CREDENTIAL_BENCH)
+    assert (ward.state, ward.health.state(other)) == ("closed", "closed")
