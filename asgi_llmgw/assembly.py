@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -12,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from asgi_llmgw._types import ASGIApp
 from asgi_llmgw.components.auth import AuthMiddleware, Verify
 from asgi_llmgw.components.cache import CacheMiddleware
+from asgi_llmgw.components.capabilities import CapabilitiesMiddleware
 from asgi_llmgw.components.costs import CostsMiddleware
 from asgi_llmgw.components.count_tokens import CountTokensApp
 from asgi_llmgw.components.dispatch import DispatchApp
@@ -97,7 +99,8 @@ def assemble(config: Config, shared: Shared, given: Given) -> Stack:
     table = config.route_table()
     transports = _transports(config, providers, shared, given)
     retries = _retries(config, providers, shared)
-    models = ModelsApp(table=table, created=int(time.time()))
+    facts = config.facts_table()
+    models = ModelsApp(table=table, created=int(time.time()), facts=facts, prices=config.price_table())
     max_body = config.server.max_body_bytes
     counting = CountTokensApp(
         providers=providers, upstreams=transports, max_body=max_body, carriers_key=config.reasoning.sealing_key
@@ -137,14 +140,19 @@ def assemble(config: Config, shared: Shared, given: Given) -> Stack:
     apps |= operation_apps(config, providers, transports, retries, owners, routed=routed, counted=limits)
     if config.metrics.enabled:
         apps["metrics"] = MetricsApp(given.registry)
-    app = _auth(config, OperationsApp(apps), given)
-    app = DrainMiddleware(app, drain=given.drain)
-    app = JSONArrayMiddleware(app)
-    app = EndpointsMiddleware(app, fallback=given.fallback)
+    app = _front(config, OperationsApp(apps), given)
     states = shared.keep("target states", None, lambda: TargetStates(given.registry))
     states.show(retries.balancer.health, (target for route in table.routes for target in route.targets))
     checks = _health_checks(config, providers, transports, retries, shared)
     return Stack(config, app, shared, readiness, start=checks.start)
+
+
+def _front(config: Config, app: ASGIApp, given: Given) -> ASGIApp:
+    """What every request meets, whatever it asks for."""
+    app = _auth(config, app, given)
+    app = DrainMiddleware(app, drain=given.drain)
+    app = JSONArrayMiddleware(app)
+    return EndpointsMiddleware(app, fallback=given.fallback)
 
 
 def _auth(config: Config, app: ASGIApp, given: Given) -> ASGIApp:
@@ -171,17 +179,21 @@ def _chat(
     table_of_turns: SideTable | None,
     owners: ResponseOwners,
 ) -> ASGIApp:
-    max_body, reasoning = config.server.max_body_bytes, config.reasoning
+    max_body, reasoning, facts = config.server.max_body_bytes, config.reasoning, config.facts_table()
     key = reasoning.sealing_key
     apps: dict[str, ASGIApp] = {
-        name: TranslatorMiddleware(
-            ProxyApp(provider, upstream=transports[name], max_body=2 * max_body, carriers_key=key),
-            over=provider.protocols,
-            profile_for=provider.profile_for,
+        name: CapabilitiesMiddleware(
+            TranslatorMiddleware(
+                ProxyApp(provider, upstream=transports[name], max_body=2 * max_body, carriers_key=key),
+                over=provider.protocols,
+                profile_for=provider.profile_for,
+                max_body=max_body,
+                carriers_key=key,
+                side_table=table_of_turns,
+                side_table_ttl=reasoning.side_table_ttl_seconds,
+            ),
+            facts_for=partial(facts.find, name),
             max_body=max_body,
-            carriers_key=key,
-            side_table=table_of_turns,
-            side_table_ttl=reasoning.side_table_ttl_seconds,
         )
         for name, provider in providers.items()
     }
