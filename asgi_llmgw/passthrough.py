@@ -139,9 +139,10 @@ class PassThrough(UsageTap):
         return self._frames.idle and not self._held and not self.ended and self.fault is None
 
     def _without_empty_usage(self, frames: bytes) -> bytes:
-        if self._without_usage and b'"usage"' in frames:
+        if self._without_usage:
             for empty in _EMPTY_USAGE:
-                frames = frames.replace(empty, b"")
+                if empty in frames:
+                    frames = frames.replace(empty, b"")
         return frames
 
     def _read(self, piece: bytes) -> bytes:

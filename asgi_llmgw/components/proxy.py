@@ -286,7 +286,8 @@ class _Call:
         limit = min(self._max_answer, MAX_STREAM)
         turns = Turns()
         async for whole in response.aiter_raw():
-            scope.deadline = math.inf
+            if ends is not None:
+                scope.deadline = math.inf
             size += len(whole)
             if size > limit:
                 raise InvalidUpstreamResponse(f"the upstream sent more than {limit} bytes")
