@@ -19,6 +19,7 @@ _BOUNDARY: Final = re.compile(
     r"multipart/form-data\s*(?:;[^\"]*?)?;\s*boundary=(?:\"([^\"]{1,70})\"|([^\s;\"]{1,70}))(?=\s*(?:;|$))",
     re.IGNORECASE,
 )
+_BOUNDARIES: Final = re.compile(r"boundary\s*=", re.IGNORECASE)
 _NAME: Final = re.compile(rb"[;\s]name(\*?)\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^;\s\"]*))", re.IGNORECASE)
 _DISPOSITION: Final = re.compile(rb"\r\ncontent-disposition\s*:", re.IGNORECASE)
 _FOLDED: Final = re.compile(rb"\r\n[ \t]|[^\r]\n|\r[^\n]")
@@ -29,7 +30,7 @@ _PART: Final = b'Content-Disposition: form-data; name="model"\r\n\r\n'
 def boundary_of(content_type: str) -> bytes | None:
     """What stands between the parts, told by the content type; None where it is no form."""
     found = _BOUNDARY.match(content_type.strip())
-    if found is None or content_type.lower().count("boundary=") > 1:
+    if found is None or len(_BOUNDARIES.findall(content_type)) > 1:
         return None
     text = found[1] or found[2]
     return text.encode("latin-1") if text.isascii() and text.isprintable() else None
