@@ -27,6 +27,8 @@ HEARTBEAT: Final = 30.0
 """Seconds of silence after which the vendor is asked whether it is there."""
 GOING_AWAY: Final = 1001
 
+_REPLY_SECONDS: Final = 0.1
+"""How long the vendor's goodbye is waited for after ours."""
 _CLOSE_SECONDS: Final = 1.0
 _MAX_REASON: Final = 123
 _MAX_ERROR: Final = 64 * 1024
@@ -158,7 +160,7 @@ class AiohttpRealtime:
             headers=outgoing_headers(request.headers),
             protocols=request.subprotocols,
             proxy=environment_proxy(request.url) if self._trust_env else None,
-            timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_SECONDS),
+            timeout=aiohttp.ClientWSTimeout(ws_close=_REPLY_SECONDS),
             heartbeat=self._heartbeat,
             max_msg_size=request.max_frame,
         )
@@ -218,12 +220,14 @@ async def _nothing_but_an_upgrade(
     if response.status == _UPGRADED:
         return response
     body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk[: _MAX_ERROR - len(body)]
-        if len(body) >= _MAX_ERROR:
-            break
+    try:
+        async for chunk in response.content.iter_any():
+            body += chunk[: _MAX_ERROR - len(body)]
+            if len(body) >= _MAX_ERROR:
+                break
+    finally:
+        response.close()
     headers = tuple((name.lower(), value) for name, value in response.raw_headers)
-    response.close()
     raise _Refused(Refusal(response.status, headers, bytes(body)))
 
 

@@ -1,0 +1,57 @@
+"""OpenAI's own SDK holds realtime sessions through the gateway."""
+
+from __future__ import annotations
+
+import openai
+import pytest
+from aiohttp import web
+from websockets.exceptions import InvalidStatus
+
+from tests.realtime.conftest import KEY, MODEL, house
+from tests.realtime.conftest import OpenHouse as OpenHouse
+from tests.realtime.vendor import CREATED, Refused, response_done, says
+
+pytestmark = pytest.mark.anyio
+__all__ = ("house",)
+
+DELTA = (
+    '{"type":"response.output_text.delta","event_id":"e","response_id":"r","item_id":"i","output_index":0,'
+    '"content_index":0,"delta":"Hi"}'
+)
+
+
+async def test_a_session_runs_to_its_end(house: OpenHouse) -> None:
+    async with house(says(CREATED, DELTA, response_done(3, 1))) as running:
+        client = openai.AsyncOpenAI(base_url=f"{running.url}/v1", api_key=KEY)
+        async with client.realtime.connect(model=MODEL) as connection:
+            kinds = [event.type async for event in connection]
+        await client.close()
+    assert kinds == ["session.created", "response.output_text.delta", "response.done"]
+
+
+async def test_what_it_sends_reaches_the_vendor(house: OpenHouse) -> None:
+    async def session(socket: web.WebSocketResponse) -> None:
+        await socket.send_str(CREATED)
+        heard.append((await socket.receive_json())["type"])
+        await socket.close()
+
+    heard: list[str] = []
+    async with house(session) as running:
+        client = openai.AsyncOpenAI(base_url=f"{running.url}/v1", api_key=KEY)
+        async with client.realtime.connect(model=MODEL) as connection:
+            await connection.response.create()
+            async for _ in connection:
+                pass
+        await client.close()
+    assert heard == ["response.create"]
+
+
+async def test_it_is_told_why_it_may_not_come_in(house: OpenHouse) -> None:
+    async with house(Refused(401)) as running:
+        for key, model, status in (("wrong", MODEL, 401), (KEY, "unknown", 404), (KEY, MODEL, 502)):
+            client = openai.AsyncOpenAI(base_url=f"{running.url}/v1", api_key=key)
+            with pytest.raises(InvalidStatus) as refused:
+                async with client.realtime.connect(model=model):
+                    pass
+            assert refused.value.response.status_code == status
+            await client.close()
