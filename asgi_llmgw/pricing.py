@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
 from typing import Final
@@ -13,13 +12,13 @@ import msgspec
 
 from asgi_llmgw.errors import ConfigError
 from asgi_llmgw.ir import Usage
+from asgi_llmgw.patterns import Patterns
 
 MAX_TOKENS: Final = 100_000_000
 """More than any request can have: what claims to be larger is a mistake."""
 
 MAX_PRICE: Final = 1_000_000
 
-_GLOB: Final = frozenset("*?[")
 _MAX_REMEMBERED: Final = 4096
 _PARTS: Final = 1_000_000
 """Prices are multiplied in whole millionths, because sums of binary fractions are not exact."""
@@ -115,7 +114,7 @@ class PriceTable:
     """
 
     def __init__(self, own: Mapping[str, Price] | None = None, *, packaged: bool = True) -> None:
-        self._tables = [_Patterns(own or {}), *([_packaged()] if packaged else [])]
+        self._tables = [Patterns(own or {}), *([_packaged()] if packaged else [])]
         self._found: dict[tuple[str, str], Price | None] = {}
 
     def find(self, provider: str, model: str) -> Price | None:
@@ -131,31 +130,15 @@ class PriceTable:
         return self._found[key]
 
 
-class _Patterns:
-    """Names and globs, and what stands for them."""
-
-    def __init__(self, prices: Mapping[str, Price]) -> None:
-        self._exact = {name: price for name, price in prices.items() if _GLOB.isdisjoint(name)}
-        globs = [pattern for pattern in prices if pattern not in self._exact]
-        self._globs = [(glob, prices[glob]) for glob in sorted(globs, key=len, reverse=True)]
-
-    def match(self, name: str) -> Price | None:
-        """What the name stands for, None if nothing matches."""
-        found = self._exact.get(name)
-        if found is not None:
-            return found
-        return next((price for glob, price in self._globs if fnmatchcase(name, glob)), None)
-
-
 class _Row(Price, frozen=True, kw_only=True):
     models: tuple[str, ...]
 
 
 @cache
-def _packaged() -> _Patterns:
+def _packaged() -> Patterns[Price]:
     text = files("asgi_llmgw").joinpath("data", "prices.toml").read_text(encoding="utf-8")
     rows = msgspec.convert(tomllib.loads(text)["prices"], list[_Row])
-    return _Patterns({model: row for row in rows for model in row.models})
+    return Patterns[Price]({model: row for row in rows for model in row.models})
 
 
 def _sane(count: int | None) -> int:

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "asgi_llmgw"
 
 # From the ground up. On one floor, each name is a stranger to the others; below a name, everything is its own.
 FLOORS = (
-    ("_types", "errors", "json", "timeouts"),
+    ("_types", "errors", "json", "patterns", "timeouts"),
     ("eventstream", "sse"),
     ("envelopes", "framing", "refrain"),
     ("ir",),
@@ -30,7 +30,7 @@ FLOORS = (
     ("translate",),
     ("uploads",),
     ("signing",),
-    ("asgi", "exchange", "logs", "passthrough", "providers", "pricing", "store", "tokens", "upstream"),
+    ("asgi", "exchange", "logs", "metadata", "passthrough", "providers", "pricing", "store", "tokens", "upstream"),
     ("hooks", "limiting", "render", "routing", "stall"),
     ("health_checks",),
     tuple(f"components.{path.stem}" for path in sorted((PACKAGE / "components").glob("[!_]*"))),

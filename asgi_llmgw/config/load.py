@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from asgi_llmgw.config.check import find_problems
 from asgi_llmgw.config.fields import ENVIRONMENT_PREFIX
 from asgi_llmgw.config.limits import LimitsSettings, LongContextSettings, PriceSettings, TenantSettings
+from asgi_llmgw.config.metadata import MetadataSettings
 from asgi_llmgw.config.models import (
     KeySettings,
     ModelSettings,
@@ -159,6 +160,7 @@ class _Reader:
         providers = self._named("providers", ProviderSettings)
         models = self._named("models", ModelSettings)
         prices = self._named("prices", PriceSettings)
+        metadata = self._named("metadata", MetadataSettings)
         find_problems(
             self._problems,
             server=server,
@@ -188,6 +190,7 @@ class _Reader:
             providers=providers,
             models=models,
             prices=prices,
+            metadata=metadata,
         )
 
     def _section(self, name: str, model: type[_Settings]) -> _Settings:

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from asgi_llmgw.config.balancing import BreakerSettings, RetrySettings
 from asgi_llmgw.config.limits import LimitsSettings, PriceSettings, TenantSettings
+from asgi_llmgw.config.metadata import MetadataSettings
 from asgi_llmgw.config.models import (
     KeySettings,
     MetricsSettings,
@@ -48,11 +49,13 @@ NAMED: Final[Mapping[str, type[BaseModel]]] = {
     "providers": ProviderSettings,
     "models": ModelSettings,
     "prices": PriceSettings,
+    "metadata": MetadataSettings,
 }
 """The sections that are tables by name (keys carry their name inside)."""
 _NESTED: Final[Mapping[str, type[BaseModel]]] = {"timeouts": TimeoutSettings, "profile": ProfileSettings}
+_MODALITIES: Final = ("input_modalities", "output_modalities")
 _NOT_SCALAR: Final = frozenset(
-    {"api_keys", "headers", "models", "targets", "name", "long_context", "refused_fields", *_NESTED}
+    {"api_keys", "headers", "models", "targets", "name", "long_context", "refused_fields", *_MODALITIES, *_NESTED}
 )
 
 Table = dict[str, object]
@@ -110,7 +113,7 @@ def _named(document: Table, section: str, name: str) -> Table | str:
     found = _same_name(tables, name)
     if len(found) > 1:
         return f"may mean {' or '.join(found)}: write this one into the configuration file"
-    if not found and section in ("models", "prices"):
+    if not found and section in ("models", "prices", "metadata"):
         return f"no {section.removesuffix('s')} of this name is configured{did_you_mean(name.lower(), tables)}"
     return _table(tables, found[0] if found else name.lower())
 

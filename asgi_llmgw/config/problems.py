@@ -74,7 +74,7 @@ def spell(path: Sequence[str | int]) -> str:
     for number, part in enumerate(path):
         if isinstance(part, int):
             text += f"[{part}]"
-        elif number == 1 and path[0] in ("models", "prices"):
+        elif number == 1 and path[0] in ("models", "prices", "metadata"):
             text += f'."{part}"'
         else:
             name = part if _BARE.match(part) else f'"{part}"'

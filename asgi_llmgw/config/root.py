@@ -12,6 +12,7 @@ from asgi_llmgw.config.balancing import BreakerSettings, RetrySettings
 from asgi_llmgw.config.check import find_problems
 from asgi_llmgw.config.fields import SETTINGS
 from asgi_llmgw.config.limits import LimitsSettings, PriceSettings, TenantSettings
+from asgi_llmgw.config.metadata import MetadataSettings, build_facts
 from asgi_llmgw.config.models import (
     KeySettings,
     MetricsSettings,
@@ -26,6 +27,7 @@ from asgi_llmgw.config.quotas import budget_warnings, build_limits, build_prices
 from asgi_llmgw.config.resolve import build_provider, build_routes, cache_times
 from asgi_llmgw.config.store import StoreSettings
 from asgi_llmgw.limiting.table import LimitTable
+from asgi_llmgw.metadata import FactsTable
 from asgi_llmgw.pricing import PriceTable
 from asgi_llmgw.providers.base import Provider
 from asgi_llmgw.providers.catalog import DEMO
@@ -54,6 +56,7 @@ class Config(BaseModel):
     providers: dict[str, ProviderSettings] = Field(default_factory=lambda: {DEMO: ProviderSettings()})
     models: dict[str, ModelSettings] = Field(default_factory=dict)
     prices: dict[str, PriceSettings] = Field(default_factory=dict)
+    metadata: dict[str, MetadataSettings] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -104,6 +107,10 @@ class Config(BaseModel):
     def price_table(self) -> PriceTable:
         """What the models cost."""
         return build_prices(self.prices, self.providers)
+
+    def facts_table(self) -> FactsTable:
+        """What is known about the models."""
+        return build_facts(self.metadata)
 
     def warnings(self) -> tuple[str, ...]:
         """What works, but should be known."""
