@@ -158,6 +158,37 @@ def test_embeddings_by_googles_sdk(house: House, recording: Recording) -> None:
     BY_SDK[folder(recording)] += 1
 
 
+def named(identifier: str) -> Recording:
+    return next(recording for recording in ALL if recording.id == identifier)
+
+
+@pytest.mark.parametrize("encoding", ["default", "float", "base64"])
+def test_openais_sdk_gets_geminis_vectors(house: House, encoding: str) -> None:
+    recording = named("gemini_embeddings/embedding-basic-functionality-gemini-embedding-001-can-handle-a")
+    house.says(recording)
+    chosen: dict[str, Any] = {} if encoding == "default" else {"encoding_format": encoding}
+    with house.openai() as client:
+        found = client.embeddings.create(model="as-gemini", input="Ruby", dimensions=768, **chosen)
+    (expected,) = vectors(recording)
+    told: Any = found.data[0].embedding
+    assert (floats(told) if encoding == "base64" else told) == pytest.approx(expected, rel=1e-6)
+    asked = loads_object(house.vendor.asked[0].body)
+    assert as_object(as_list(asked["requests"])[0])["outputDimensionality"] == 768
+    assert found.model == "as-gemini"
+
+
+@pytest.mark.parametrize("name", ["embeddings-dimensions", "embeddings-mixed-batch", "v1-embedding"])
+def test_googles_sdk_gets_openais_vectors(house: House, name: str) -> None:
+    recording = named(f"openai_embeddings/{name}")
+    house.says(recording)
+    expected = vectors(recording)
+    texts = [f"text {number}" for number in range(len(expected))]
+    with house.gemini() as client:
+        found = client.models.embed_content(model="as-openai", contents=texts)
+    assert [entry.values for entry in found.embeddings or []] == expected
+    assert loads_object(house.vendor.asked[0].body)["input"] == texts
+
+
 @pytest.mark.parametrize("recording", of("gemini_predict"))
 def test_predict_by_googles_sdk(house: House, recording: Recording) -> None:
     house.says(recording)
