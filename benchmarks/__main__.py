@@ -54,7 +54,7 @@ def measure(lab: Lab, scenario: Scenario, *, rounds: int, seconds: float, stream
         asked = [gateway for gateway in lab.gateways if gateway.name in _EITHER]
     if paced or one_by_one:
         asked.append(None)
-    for number in range(-1, min(rounds, 2) if paced else rounds):
+    for number in range(-1, 1 if paced else rounds):
         for gateway in asked:
             if paced and number < 0:
                 continue
