@@ -221,3 +221,15 @@ def test_makes_a_key_that_fits_its_hash(capsys: pytest.CaptureFixture[str]) -> N
     key, digest = (line.split()[1] for line in capsys.readouterr().out.splitlines())
     assert hash_key(key) == digest
     assert len(key) > 40
+
+
+def test_vendors_are_listed_and_written_into_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["vendors"]) == 0
+    table = capsys.readouterr().out
+    assert "| `openai` | `OPENAI_API_KEY` |" in table
+    page = tmp_path / "page.md"
+    page.write_text("# A\n<!-- vendors -->\nold\n<!-- /vendors -->\nB\n")
+    assert main(["vendors", "--write", str(page)]) == 0
+    assert page.read_text() == f"# A\n<!-- vendors -->\n{table}<!-- /vendors -->\nB\n"
+    assert main(["vendors", "--write", str(tmp_path / "missing.md")]) == 1
+    assert "cannot be written" in capsys.readouterr().err

@@ -9,8 +9,9 @@ import pytest
 
 from asgi_llmgw import build_app
 from asgi_llmgw.config import parse_config
-from asgi_llmgw.errors import ConfigError
+from asgi_llmgw.errors import ConfigError, InvalidRequest
 from asgi_llmgw.json import JSONObject, dumps, loads_object
+from asgi_llmgw.protocols import codec
 from asgi_llmgw.providers.base import Provider
 from asgi_llmgw.providers.catalog import CATALOG, provider_from_catalog
 from asgi_llmgw.providers.table import vendor_table, with_vendor_table
@@ -174,3 +175,40 @@ def test_the_table_has_a_line_for_each_vendor() -> None:
 def test_a_page_without_marks_gets_no_table() -> None:
     with pytest.raises(ConfigError, match="<!-- vendors -->"):
         with_vendor_table("# A page\n")
+
+
+@pytest.mark.parametrize("kind", ["bedrock", "vertex"])
+def test_a_vendor_without_a_list_of_models_is_not_asked_for_it(kind: str) -> None:
+    document = {"providers": {kind: {"api_key": "k", "project": "p", "health_check_seconds": 5}}}
+    with pytest.raises(ConfigError, match=rf"providers\.{kind}\.health_check_seconds: is of no use"):
+        parse_config(document, environ=ENVIRON)
+
+
+FACTS: Final = [
+    ("mistral", {"seed": 7}, {"random_seed": 7}, []),
+    ("mistral", {"service_tier": "flex", "verbosity": "low"}, {}, ["service_tier", "verbosity"]),
+    ("groq", {"n": 1, "logit_bias": {"1": 2}, "logprobs": True}, {}, ["logit_bias", "logprobs", "n"]),
+    ("cerebras", {"presence_penalty": 1, "frequency_penalty": 1}, {}, ["frequency_penalty", "presence_penalty"]),
+    ("deepseek", {"max_completion_tokens": 5}, {"max_tokens": 5}, []),
+    ("cohere", {"stream": True}, {"stream": True}, []),
+    ("together", {"stream": True}, {"stream": True, "stream_options": {"include_usage": True}}, []),
+]
+
+
+@pytest.mark.parametrize(("kind", "asked", "written", "dropped"), FACTS)
+def test_a_request_is_written_as_the_vendor_takes_it(
+    kind: str, asked: JSONObject, written: JSONObject, dropped: list[str]
+) -> None:
+    chat = codec("openai_chat")
+    request = chat.decode_request("/v1/chat/completions", dumps({**HELLO, **asked}))
+    made = chat.encode_request(request, profile=CATALOG[kind].profile)
+    assert loads_object(made.body) == {**HELLO, **written}
+    assert [item.path for item in made.diagnostics if item.code == "dropped"] == dropped
+
+
+def test_several_answers_are_not_made_one_in_silence() -> None:
+    chat = codec("openai_chat")
+    request = chat.decode_request("/v1/chat/completions", dumps({**HELLO, "n": 2}))
+    with pytest.raises(InvalidRequest) as caught:
+        chat.encode_request(request, profile=CATALOG["groq"].profile)
+    assert (caught.value.param, caught.value.kind) == ("n", "unsupported")
