@@ -8,9 +8,11 @@ import time
 import aiohttp
 import pytest
 from aiohttp import web
+from fastapi import FastAPI
 
 from tests.realtime.conftest import AUTHORIZED, KEY, MODEL, OpenHouse
 from tests.realtime.vendor import CREATED, Refused, echo, response_done, says
+from tests.servers import SERVERS
 from tests.serving.raw import until
 
 pytestmark = pytest.mark.anyio
@@ -172,8 +174,7 @@ async def test_a_request_without_an_upgrade_is_told_so(house: OpenHouse) -> None
 REFUSALS = [
     pytest.param(Refused(401, b'{"error":{"code":"invalid_api_key"}}'), "credential", id="status_401"),
     pytest.param(Refused(429, b"{}", (("retry-after", "7"),)), "rate_limit", id="status_429"),
-    pytest.param(Refused(302, b"", (("location", "/v1/elsewhere"),)), "transient", id="redirect"),
-    pytest.param(Refused(200, b"hello"), "transient", id="status_200"),
+    pytest.param(Refused(404, b'{"error":{"code":"model_not_found"}}'), "model_access", id="status_404"),
     pytest.param(says(code=3000, reason="invalid_request_error.invalid_api_key"), "credential", id="closed_3000"),
     pytest.param(says(code=1013), "transient", id="closed_1013"),
     pytest.param(says(), "invalid_response", id="closed_1000"),
@@ -193,12 +194,30 @@ async def test_a_vendor_that_refuses_leaves_the_session_to_the_next_key(
         assert await client.receive_str() == CREATED
         keys = [headers["authorization"] for headers in running.vendor.headers]
         assert keys[0] == "Bearer first-key"
-        if failure in ("credential", "rate_limit"):
+        if failure in ("credential", "rate_limit", "model_access"):
             assert keys[1] == "Bearer second-key"
         await client.close()
         await until(lambda: bool(running.log))
         assert [tried["failure"] for tried in running.log[0]["tried"]] == [failure, None]
         assert running.counted("llm_attempts_total", provider="vendor", result=failure) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(Refused(404, b"<html>Not Found</html>"), id="status_404"),
+        pytest.param(Refused(405), id="status_405"),
+        pytest.param(Refused(426), id="status_426"),
+        pytest.param(Refused(200, b"hello"), id="status_200"),
+        pytest.param(Refused(302, b"", (("location", "/v1/elsewhere"),)), id="redirect"),
+    ],
+)
+async def test_a_server_without_sessions_is_none_the_worse_for_it(house: OpenHouse, answer: Refused) -> None:
+    async with house(answer, answer, echo) as running:
+        status, error = await running.refused()
+        assert (status, error["code"]) == (400, "unsupported_operation")
+        async with running.connect() as client:
+            assert await client.receive_str() == CREATED
 
 
 async def test_where_every_key_is_refused_so_is_the_client(house: OpenHouse) -> None:
@@ -276,3 +295,17 @@ async def test_a_client_that_takes_nothing_slows_the_vendor_down(house: OpenHous
         await stuck.wait()
         client._response.connection.transport.abort()
         assert sent < 1000
+
+
+@pytest.mark.parametrize(("mount", "path"), [("/v1", "/v1/realtime"), ("/gw", "/gw/v1/realtime")])
+async def test_a_mounted_gateway_holds_sessions_below_its_mount_point(house: OpenHouse, mount: str, path: str) -> None:
+    """F074"""
+    async with house() as running:
+        host = FastAPI()
+        host.mount(mount, running.gateway)
+        async with SERVERS[running.server](host) as url:
+            async with running.session.ws_connect(f"{url}{path}?model={MODEL}", headers=AUTHORIZED) as client:
+                assert await client.receive_str() == CREATED
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                await running.session.ws_connect(f"{url}{path}?model={MODEL}")
+            assert refused.value.status == 401

@@ -26,6 +26,7 @@ FIRST_WORD: Final = 2.0
 OPERATION: Final = "realtime"
 
 _ACCEPTED: Final = 101
+_NOT_THERE: Final = frozenset({404, 405, 426, 501})
 _SUBPROTOCOLS: Final = ("realtime", "openai-beta.realtime-v1")
 """What of the client's offer the vendor hears of."""
 _OPENAI: Final = frozenset({"openai_chat", "openai_responses"})
@@ -91,11 +92,7 @@ class RealtimeApp:
         model = exchange.upstream_model or exchange.model or ""
         exchange.provider, exchange.upstream_model = provider.name, model
         if not _OPENAI & set(provider.protocols) or not provider.does(OPERATION):
-            raise InvalidRequest(
-                "The provider of this model has no realtime sessions.",
-                kind="unsupported",
-                code="unsupported_operation",
-            )
+            raise _unsupported()
         if not provider.usable():
             raise UpstreamError(
                 f"The provider {provider.name!r} has no API key configured.",
@@ -187,8 +184,17 @@ class _Session:
         await send_error(self._send, error, protocol, request_id=self._exchange.request_id)
 
 
-def _refused(refusal: Refusal) -> UpstreamError:
-    error = codec("openai_chat").decode_error(refusal.status if refusal.status >= 400 else 502, refusal.body)
+def _unsupported() -> InvalidRequest:
+    return InvalidRequest(
+        "The provider of this model has no realtime sessions.", kind="unsupported", code="unsupported_operation"
+    )
+
+
+def _refused(refusal: Refusal) -> GatewayError:
+    """What a refused handshake means. That a server knows no such address says nothing against its other answers."""
+    error = codec("openai_chat").decode_error(refusal.status, refusal.body)
+    if refusal.status < 400 or (refusal.status in _NOT_THERE and error.code != "model_not_found"):
+        return _unsupported()
     if error.retry_after is None:
         error.retry_after = retry_after(refusal.headers)
     return error
