@@ -3,12 +3,14 @@
 # everything that is needed once
 FROM python:3.12-slim AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+# what else is wanted: bedrock (calls signed with IAM credentials), vertex (Google's credentials)
+ARG EXTRAS=server,redis
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY asgi_llmgw ./asgi_llmgw
 # the environment that is copied on holds no pip of its own
 RUN python -m venv --without-pip /opt/venv \
- && python -m pip --python /opt/venv/bin/python install '.[server,redis]'
+ && python -m pip --python /opt/venv/bin/python install ".[${EXTRAS}]"
 
 # what runs: the interpreter, the environment and an account that owns nothing
 FROM python:3.12-slim
