@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from asgi_llmgw._types import Message, Receive, Scope, Send
+from asgi_llmgw.app import build_app
 from asgi_llmgw.asgi import ClientDisconnected, read_body, send_response
 from asgi_llmgw.components.realtime import SOCKET_KEY, ClientSocket, HandshakeMiddleware, RealtimeEntrance
 from asgi_llmgw.components.realtime.socket import sendable
-from asgi_llmgw.exchange import Exchange
+from asgi_llmgw.config import parse_config
+from asgi_llmgw.exchange import Exchange, Principal
 from asgi_llmgw.json import as_object, loads
 from asgi_llmgw.testing import RecordingSend, ScriptedReceive, call, http_scope
 from asgi_llmgw.upstream.websocket import Closed
@@ -217,3 +219,30 @@ async def test_a_client_that_leaves_at_the_door_is_noted() -> None:
     send = RecordingSend()
     await RealtimeEntrance(denies)({**http_scope("GET", "/v1/realtime"), "asgi_llmgw": exchange}, receive, send)
     assert (exchange.outcome, send.status) == ("client_disconnected", 499)
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        pytest.param({"verify": True}, 403, id="the_host_says_who"),
+        pytest.param({"trust_scope_user": True}, 403, id="the_hosts_sessions_do"),
+        pytest.param({}, 400, id="keys_alone"),
+    ],
+)
+async def test_whom_a_cookie_may_vouch_for_comes_from_pages_of_the_own_origin(
+    options: dict[str, bool], status: int
+) -> None:
+    async def verify(scope: Scope, secret: str | None) -> Principal | None:
+        return Principal("host")
+
+    config = parse_config({"keys": [{"name": "team", "key": "a-long-enough-secret"}]}, environ={})
+    gateway = build_app(
+        config,
+        verify=verify if options.get("verify") else None,
+        trust_scope_user=options.get("trust_scope_user", False),
+        access_log=None,
+    )
+    headers = [(b"host", b"here"), (b"origin", b"https://there"), (b"api-key", b"a-long-enough-secret")]
+    client = Client(gateway, websocket_scope(headers=headers))
+    await client.run()
+    assert client.sent[0]["status"] == status
