@@ -127,6 +127,8 @@ class PassThrough(UsageTap):
             taken, length = self._refrain.again(chunk) if self._between_frames() else (0, 0)
             if taken:
                 self.text_length += length
+                if taken == len(chunk) and not out:
+                    return self._without_empty_usage(chunk)
                 out += self._without_empty_usage(chunk[:taken])
             else:
                 taken = first_frame(chunk) if self._refrain.learns else len(chunk)

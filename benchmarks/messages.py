@@ -61,11 +61,10 @@ def path_of(pair: Pair) -> str:
 
 
 def request(pair: Pair, *, model: str, size: Size = "1 kB", stream: bool = False) -> bytes:
-    """A conversation of so many bytes, with a few tools' worth of settings left out: it is text that is large."""
-    turns = 2000 if size == "200 kB" else 7
-    words = _SENTENCE * (1 if size == "200 kB" else 2)
+    """A conversation of so many bytes: seven turns of a sentence or two, or two hundred of a kilobyte."""
+    turns, words = (201, _SENTENCE * 15) if size == "200 kB" else (7, _SENTENCE * 2)
     messages: list[JSONValue] = [
-        {"role": "user" if turn % 2 == 0 else "assistant", "content": words} for turn in range(turns + (turns + 1) % 2)
+        {"role": "user" if turn % 2 == 0 else "assistant", "content": words} for turn in range(turns)
     ]
     body: JSONObject = {"model": model, "messages": messages, "max_tokens": 500}
     if stream:
