@@ -40,7 +40,7 @@ class CatalogEntry:
         title: what it is called.
         page: where its API is described, and the rest of this row was read.
         base_url: what the vendor's own SDK takes; `{region}` and the like stand for the `places`.
-        worldwide_url: the same where the region is `global`.
+        region_urls: the same for regions whose address is of another kind, as (region, address).
         places: what the address leaves open.
         protocols: what it speaks, the preferred one first.
         paths: where its paths differ from the protocol's, as for `Provider`.
@@ -62,7 +62,7 @@ class CatalogEntry:
     title: str
     page: str
     base_url: str
-    worldwide_url: str | None = None
+    region_urls: tuple[tuple[str, str], ...] = ()
     places: tuple[Place, ...] = ()
     protocols: tuple[Protocol, ...] = ("openai_chat",)
     paths: tuple[tuple[str, str], ...] = ()
@@ -92,7 +92,7 @@ class CatalogEntry:
     def address(self, environ: Mapping[str, str], given: Mapping[str, str | None] | None = None) -> str | None:
         """The base URL with all its places filled; None if nobody says what belongs there."""
         values = self.filled(given or {}, environ)
-        template = self.worldwide_url if self.worldwide_url and values.get("region") == "global" else self.base_url
+        template = dict(self.region_urls).get(values.get("region", ""), self.base_url)
         if any(f"{{{place.name}}}" in template and place.name not in values for place in self.places):
             return None
         return template.format(**{name: value.rstrip("/") for name, value in values.items()})
@@ -106,7 +106,7 @@ class CatalogEntry:
 
     def lives_at(self, url: str) -> bool:
         """Whether this is the vendor's own address, somewhere."""
-        templates = [self.base_url, *([self.worldwide_url] if self.worldwide_url else [])]
+        templates = (self.base_url, *(url for _, url in self.region_urls))
         return bool(self.places) and any(re.fullmatch(self._pattern(template), url) for template in templates)
 
     def _pattern(self, template: str) -> str:

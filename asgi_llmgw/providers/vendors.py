@@ -51,8 +51,14 @@ _GOOGLE_REGION: Final = Place(
     default="global",
     pattern=r"[a-z0-9-]{1,32}",
 )
-_VERTEX: Final = "https://{region}-aiplatform.googleapis.com/v1/projects/{project}/locations/{region}"
-_VERTEX_GLOBAL: Final = "https://aiplatform.googleapis.com/v1/projects/{project}/locations/{region}"
+_VERTEX_PATH: Final = "/v1/projects/{project}/locations/{region}"
+_VERTEX: Final = "https://{region}-aiplatform.googleapis.com" + _VERTEX_PATH
+# https://cloud.google.com/vertex-ai/generative-ai/docs/learn/locations, and what Google's own client calls
+_VERTEX_REGIONS: Final = (
+    ("global", "https://aiplatform.googleapis.com" + _VERTEX_PATH),
+    ("us", "https://aiplatform.us.rep.googleapis.com" + _VERTEX_PATH),
+    ("eu", "https://aiplatform.eu.rep.googleapis.com" + _VERTEX_PATH),
+)
 
 
 def _local(title: str, port: int, page: str) -> CatalogEntry:
@@ -152,7 +158,7 @@ VENDORS: Final[Mapping[str, CatalogEntry]] = MappingProxyType(
             title="Vertex AI, Gemini",
             page="https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference",
             base_url=_VERTEX,
-            worldwide_url=_VERTEX_GLOBAL,
+            region_urls=_VERTEX_REGIONS,
             places=(_GOOGLE_PROJECT, _GOOGLE_REGION),
             protocols=("gemini_generate",),
             paths=(("/v1beta/models/", "/publishers/google/models/"),),
@@ -165,7 +171,7 @@ VENDORS: Final[Mapping[str, CatalogEntry]] = MappingProxyType(
             title="Vertex AI, Claude",
             page="https://docs.anthropic.com/en/api/claude-on-vertex-ai",
             base_url=_VERTEX,
-            worldwide_url=_VERTEX_GLOBAL,
+            region_urls=_VERTEX_REGIONS,
             places=(_GOOGLE_PROJECT, _GOOGLE_REGION),
             protocols=("anthropic_messages",),
             auth="google",

@@ -209,6 +209,7 @@ ANSWER: Final = dumps(
 
 
 async def test_the_next_target_is_asked_instead() -> None:
+    """F177: capabilities are looked at before a request is written for another vendor."""
     upstream = FakeUpstream([FakeResponse([ANSWER])])
     document = {
         "providers": {"deepseek": {"api_key": "k"}, "openai": {"api_key": "k"}},

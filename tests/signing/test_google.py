@@ -38,7 +38,7 @@ TURNS: Final[JSONObject] = {"max_tokens": 10, "messages": [{"role": "user", "con
 QUESTION: Final[list[anthropic.types.MessageParam]] = [{"role": "user", "content": "Hello"}]
 VERSION: Final = {"anthropic_version": "vertex-2023-10-16"}
 """The version we speak; the newest of Anthropic's clients would say another one by themselves."""
-REGIONS: Final = ["global", "europe-west4"]
+REGIONS: Final = ["global", "europe-west4", "us", "eu"]
 
 
 class Counting(GoogleCredentials):
