@@ -22,6 +22,7 @@ from asgi_llmgw.testing import (
     http_scope,
     sse_response,
 )
+from tests.samples import chat_answer
 
 pytestmark = pytest.mark.anyio
 
@@ -61,6 +62,7 @@ class House:
                 "claude": {"targets": ["anthropic/claude-sonnet-4-5"]},
                 "either": {"targets": ["anthropic/claude-sonnet-4-5", "other/bge"]},
                 "whisper-1": {"targets": ["openai/whisper-large", "other/whisper"]},
+                "hedged": {"targets": ["openai/whisper-large", "other/whisper"], "hedge": {"after_seconds": 0.001}},
                 "omni-moderation-latest": {"targets": ["openai/omni-moderation-2024"]},
             },
             "routing": {"files": "openai"},
@@ -162,6 +164,39 @@ async def test_the_vendors_own_refusal_is_shown(house: House) -> None:
     house.says("openai", FakeResponse([told], status=400))
     answer = await call(house.gateway, scope("/v1/embeddings"), {"model": "small", "input": "a"})
     assert (answer.status, answer.body) == (400, told)
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (404, b"{}"),
+        (403, b'{"error":{"message":"You are not allowed to generate embeddings from this model"}}'),
+        (401, b'{"error":{"message":"You have insufficient permissions for this operation. Missing scopes: x"}}'),
+        (501, b'{"error":{"message":"This server does not support embeddings."}}'),
+    ],
+)
+async def test_a_model_that_cannot_do_it_is_none_the_worse_for_chat(house: House, status: int, told: bytes) -> None:
+    """Whoever asks a model for the wrong thing does not take it from those who chat with it."""
+    house.says("openai", FakeResponse([told], status=status))
+    house.says("other", VECTORS)
+    for _ in range(3):
+        asked = await call(house.gateway, scope("/v1/embeddings"), {"model": "small", "input": "a"})
+        assert (asked.status, house.line["provider"]) == (200, "other")
+        alone = await call(house.gateway, scope("/v1/embeddings"), {"model": "strict", "input": "a"})
+        assert (alone.status, code(alone.json)) == (400, "unsupported_operation")
+    house.says("openai", chat_answer())
+    chat = await call(house.gateway, scope("/v1/chat/completions"), {"model": "strict", "messages": []})
+    assert (chat.status, house.line["provider"]) == (200, "openai")
+
+
+async def test_a_key_that_is_refused_is_given_up_all_the_same(house: House) -> None:
+    told = b'{"error":{"message":"Incorrect API key provided","code":"invalid_api_key"}}'
+    house.says("openai", FakeResponse([told], status=401))
+    house.says("other", VECTORS)
+    for _ in range(2):
+        asked = await call(house.gateway, scope("/v1/embeddings"), {"model": "small", "input": "a"})
+        assert (asked.status, house.line["provider"]) == (200, "other")
+    assert len(house.vendors["openai"].requests) == 1
 
 
 async def test_an_openai_client_gets_geminis_vectors(house: House) -> None:

@@ -117,6 +117,17 @@ async def test_a_large_form_goes_elsewhere_where_nothing_was_taken(house: House)
     assert send.status == 200 and len(other.sent[0]) > LOOK_AHEAD
 
 
+async def test_a_form_is_never_sent_to_two_at_once(house: House) -> None:
+    wait = anyio.Event()
+    house.says("openai", FakeResponse([wait, HEARD]))
+    send = RecordingSend()
+    async with anyio.create_task_group() as group:
+        group.start_soon(house.gateway, asking(), pieces(model("hedged") + file(LARGE) + END), send)
+        await anyio.sleep(0.05)
+        wait.set()
+    assert send.status == 200 and house.vendors["other"].requests == []
+
+
 async def test_a_form_that_says_it_is_too_large_is_refused_unread(house: House) -> None:
     receive, send = pieces(b"x"), RecordingSend()
     await house.gateway(asking(300 * 1024 * 1024), receive, send)
@@ -198,9 +209,7 @@ async def test_lists_batches_and_what_nobody_remembers_are_for_keys_without_limi
     assert (await call(house.gateway, kept("GET", "/v1/files/file-9", SMALL))).status == 404
     assert (await call(house.gateway, kept("GET", "/v1/files/file-9"))).status == 200
     assert (await call(house.gateway, kept("GET", "/v1/organization/usage/costs"))).status == 404
-    listed = await call(
-        house.gateway, {**kept("GET", "/v1/files"), "query_string": b"limit=2&x=secret&purpose=batch"}
-    )
+    listed = await call(house.gateway, {**kept("GET", "/v1/files"), "query_string": b"limit=2&x=secret&purpose=batch"})
     assert listed.status == 200
     assert house.vendors["openai"].requests[-1].url == "https://api.openai.com/v1/files?limit=2&purpose=batch"
 

@@ -25,7 +25,7 @@ from asgi_llmgw.asgi import (
     send_response,
     while_connected,
 )
-from asgi_llmgw.errors import GatewayError, InvalidUpstreamResponse, RequestError, UpstreamError
+from asgi_llmgw.errors import GatewayError, InvalidRequest, InvalidUpstreamResponse, RequestError, UpstreamError
 from asgi_llmgw.exchange import Exchange
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.operations.calls import OperationCall, prepare
@@ -46,6 +46,8 @@ _MAX_ERROR: Final = 64 * 1024
 _JSON: Final = b"application/json"
 _EVENTS: Final = b"text/event-stream"
 _TYPE: Final = re.compile(rb"[\x20-\x7e]{1,128}\Z")
+_NOT_DONE: Final = frozenset({403, 404, 405, 501})
+_SCOPES: Final = (b"insufficient permissions", b"issing scopes")
 _SAFE: Final = (b"x-content-type-options", b"nosniff")
 
 
@@ -206,10 +208,25 @@ class _Call:
         if response.status in (404, 409) and not self._exchange.upstream_model:
             # what is missing lies at this vendor, or nowhere
             error.failure, error.kind = "caller_fault", "not_found" if response.status == 404 else "conflict"
+        elif _not_done(response.status, error, body):
+            raise self._cannot(error)
         if error.failure != "caller_fault" or spoken != self._client or not presentable(body):
             raise error
         self._exchange.fail(error)
         await self._whole(response.status, body)
+
+    def _cannot(self, error: UpstreamError) -> RequestError:
+        """The vendor does not do this, with this model or for our key. It says nothing of what else it does.
+
+        Nobody may take a model from the clients that chat with it by asking it for something else.
+        """
+        if not self._exchange.upstream_model:
+            return RequestError("The vendor does not let the gateway do this.", kind="forbidden")
+        return InvalidRequest(
+            f"The vendor of this model does not do this with it: {error.message}",
+            kind="unsupported",
+            code="unsupported_operation",
+        )
 
     async def _forward(self, response: UpstreamResponse) -> None:
         kind = next((value for name, value in response.headers if name == b"content-type"), _JSON)
@@ -310,6 +327,13 @@ class _Call:
     def _leave(self) -> None:
         self.gone = True
         self._exchange.outcome = "client_disconnected"
+
+
+def _not_done(status: int, error: UpstreamError, body: bytes) -> bool:
+    """Whether a refusal is about the operation. OpenAI says 401 as well where a key is good for others only."""
+    if status == 401:
+        return any(word in body for word in _SCOPES)
+    return status in _NOT_DONE or error.failure == "model_access"
 
 
 def lost_headers(exchange: Exchange) -> Headers:

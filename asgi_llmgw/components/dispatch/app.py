@@ -94,7 +94,7 @@ class DispatchApp:
         failure: GatewayError | None = None
         told: GatewayError | None = None
         while (attempt := attempts.next()) is not None:
-            if exchange.hedge is not None and failure is None:
+            if exchange.hedge is not None and failure is None and exchange.upload is None:
                 result = await self._hedging.run(attempt, attempts, exchange, scope, body, receive, send)
             else:
                 result = await self._runner.run(attempt, exchange, scope, body, receive, send)
