@@ -116,6 +116,7 @@ class Exchange:
         endpoint: the path's template, a metric label (`/v1/chat/completions`).
         model: the name the client asked for.
         response_id: the stored response, file, batch or cache that the path names.
+        seen_body: the body that `model` and `stream` were read from, so that nobody has to read the same bytes again.
         route: the configured name that matched it, a metric label.
         targets: where it may go, in order.
         on_loss: what becomes of a request that the target cannot express whole.
@@ -148,6 +149,7 @@ class Exchange:
     model: str | None = None
     response_id: str | None = None
     stream: bool = False
+    seen_body: bytes | None = field(default=None, repr=False)
     route: str | None = None
     targets: tuple[Target, ...] = ()
     on_loss: OnLoss = "warn"

@@ -168,12 +168,9 @@ def repeated_member(body: bytes, names: tuple[str, ...]) -> str | None:
 
     A second full parse happens only when the text gives a reason for suspicion.
     """
-    if b"\\u00" not in body:
-        for quoted in _quoted(names):
-            if body.count(quoted) > 1:
-                break
-        else:
-            return None
+    found = _any_of(names).findall(body)
+    if len(found) == len(set(found)) and b"\\u00" not in body:
+        return None
     pairs: list[str] = []
 
     def keep_keys(items: list[tuple[str, object]]) -> None:
@@ -191,8 +188,8 @@ def repeated_member(body: bytes, names: tuple[str, ...]) -> str | None:
 
 
 @lru_cache(maxsize=64)
-def _quoted(names: tuple[str, ...]) -> tuple[bytes, ...]:
-    return tuple(b'"%b"' % name.encode() for name in names)
+def _any_of(names: tuple[str, ...]) -> re.Pattern[bytes]:
+    return re.compile(b'"(?:%b)"' % b"|".join(re.escape(name.encode()) for name in names))
 
 
 def type_name(value: object) -> str:
@@ -257,7 +254,7 @@ def _check_text(body: bytes) -> None:
     Each comma outside a string stands before a value, and each opening bracket begins one. The text is looked at
     closely only where the plain counts give a reason for suspicion.
     """
-    if max(map(body.count, (b",", b"[", b"{"))) <= MAX_NODES:
+    if len(body) <= MAX_NODES or max(map(body.count, (b",", b"[", b"{"))) <= MAX_NODES:
         return
     if _DEEP.match(body):
         raise _too_deep()

@@ -47,4 +47,4 @@ def _text(text: str) -> float:
     if len(text) >= _SHORT and _BASE64.match(text):
         # pictures have a price of their own, documents grow with their pages
         return _PER_MEDIA + len(text) / _BASE64_BYTES_PER_TOKEN
-    return len(text.encode("utf-8", "surrogatepass")) / _BYTES_PER_TOKEN
+    return (len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))) / _BYTES_PER_TOKEN

@@ -29,7 +29,7 @@ from asgi_llmgw.errors import GatewayError, InvalidUpstreamResponse, UpstreamErr
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.passthrough import PassThrough, ask_for_usage, presentable, tells_finish
-from asgi_llmgw.protocols import Codec, codec, skim_response
+from asgi_llmgw.protocols import Codec, RequestHead, codec, skim_response
 from asgi_llmgw.providers.base import Provider
 from asgi_llmgw.providers.classify import retry_after
 from asgi_llmgw.reasoning.bodies import TAKEN_OUT, carries_state, without_foreign_state
@@ -154,7 +154,7 @@ class _Call:
                 code="provider_not_configured",
             )
         exchange = self._exchange
-        head = self._codec.peek(path, body)
+        head = self._head(path, body)
         self._stream = head.stream
         if exchange.provider is None:
             exchange.provider = self._provider.name
@@ -180,6 +180,13 @@ class _Call:
             stream=head.stream,
             timeouts=self._provider.timeouts,
         )
+
+    def _head(self, path: str, body: bytes) -> RequestHead:
+        """Model and stream, unless these very bytes have told them already."""
+        exchange = self._exchange
+        if body is exchange.seen_body and exchange.model is not None and self._protocol == exchange.client_protocol:
+            return RequestHead(exchange.model, exchange.stream)
+        return self._codec.peek(path, body)
 
     def left(self) -> float | None:
         """The client has left: for how many seconds more tokens are bought for nobody."""

@@ -82,6 +82,7 @@ class RouterMiddleware:
             head = self._head(exchange, protocol, path_with_query(scope), body)
             exchange.model = head.model
             exchange.stream = head.stream
+            exchange.seen_body = body
             route = self._find(exchange, head.model)
         except ClientDisconnected:
             exchange.outcome = "client_disconnected"
