@@ -58,6 +58,7 @@ class House:
             "models": {
                 "small": {"targets": ["openai/text-embedding-3-small", "other/bge"]},
                 "g": {"targets": ["gemini/gemini-embedding-001"]},
+                "pictures": {"targets": ["gemini/imagen-4.0"]},
                 "strict": {"targets": ["openai/text-embedding-3-small"], "on_loss": "reject"},
                 "claude": {"targets": ["anthropic/claude-sonnet-4-5"]},
                 "either": {"targets": ["anthropic/claude-sonnet-4-5", "other/bge"]},
@@ -243,6 +244,18 @@ async def test_a_gemini_client_gets_openais_vectors(house: House, many: bool) ->
     }
     path = f"/v1beta/models/strict:{action}"
     assert (await call(house.gateway, scope(path), asked)).status == 400  # type: ignore[arg-type]
+
+
+async def test_an_openai_client_gets_the_pictures_of_imagen(house: House) -> None:
+    house.says("gemini", b'{"predictions":[{"bytesBase64Encoded":"aGk=","mimeType":"image/png"}]}')
+    asked: JSONObject = {"model": "pictures", "prompt": "a cat", "size": "1024x1024", "quality": "high"}
+    answer = await call(house.gateway, scope("/v1/images/generations"), asked)
+    assert (answer.status, loads_object(answer.body)["data"]) == (200, [{"b64_json": "aGk="}])
+    assert answer.headers[b"x-llmgw-diagnostics"] == b"1; codes=dropped"
+    assert house.vendors["gemini"].requests[0].url.endswith("/v1beta/models/imagen-4.0:predict")
+    house.says("gemini", b'{"predictions":[{"raiFilteredReason":"no"}]}')
+    blocked = await call(house.gateway, scope("/v1/images/generations"), asked)
+    assert (blocked.status, code(blocked.json)) == (400, "moderation_blocked")
 
 
 async def test_vectors_that_are_missing_are_not_made_up(house: House) -> None:

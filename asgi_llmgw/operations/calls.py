@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
+from typing import Protocol as Interface
 from urllib.parse import parse_qsl, quote, urlencode
 
 import msgspec
 
 from asgi_llmgw.errors import InvalidRequest
 from asgi_llmgw.ir import Diagnostic, Protocol, Usage
-from asgi_llmgw.operations.embeddings.translate import EmbeddingsCall, translate_embeddings
+from asgi_llmgw.operations import images
+from asgi_llmgw.operations.embeddings.translate import translate_embeddings
 from asgi_llmgw.operations.openai import usage_in
 from asgi_llmgw.operations.table import family, wire
 
@@ -40,6 +42,27 @@ _QUERY: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
 """What of a query is passed on."""
 
 
+class Translation(Interface):
+    """A request in another vendor's words, and how its answer is read."""
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def body(self) -> bytes: ...
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]: ...
+
+    def answer(self, body: bytes, /, *, model: str) -> tuple[bytes, Usage | None]:
+        """The vendor's answer in the client's words, and what was used.
+
+        Raises:
+            UpstreamError: it cannot be read.
+        """
+        ...
+
+
 class OperationCall(msgspec.Struct, frozen=True):
     """A request for a vendor.
 
@@ -51,7 +74,7 @@ class OperationCall(msgspec.Struct, frozen=True):
     protocol: Protocol
     path: str
     body: bytes
-    translation: EmbeddingsCall | None = None
+    translation: Translation | None = None
 
     def diagnostics(self, refuse: bool) -> tuple[Diagnostic, ...]:
         """What is lost of the request.
@@ -112,11 +135,13 @@ def prepare(
     """
     spoken = family(tuple(spoken))
     if source not in spoken:
-        if operation != "embeddings" or not spoken or body is None or model is None:
+        call = None
+        if spoken and body is not None and model is not None:
+            call = _translated(operation, path, body, source=source, target=spoken[0], model=model)
+        if call is None:
             raise InvalidRequest(
                 "The provider of this model has no such operation.", kind="unsupported", code="unsupported_operation"
             )
-        call = translate_embeddings(body, source=source, target=spoken[0], model=model)
         return OperationCall(spoken[0], call.path, call.body, call)
     written = wire(operation, source)
     if model is not None and body is not None and written is not None:
@@ -125,6 +150,17 @@ def prepare(
     pairs = [pair for pair in parse_qsl(query, keep_blank_values=True) if _known(operation, pair[0])]
     address = quote(path, safe="/:") + (f"?{urlencode(pairs)}" if pairs else "")
     return OperationCall(source, address, body or b"")
+
+
+def _translated(
+    operation: str, path: str, body: bytes, *, source: Protocol, target: Protocol, model: str
+) -> Translation | None:
+    """The request in another vendor's words, None where that vendor has none for it."""
+    if operation == "embeddings":
+        return translate_embeddings(body, source=source, target=target, model=model)
+    if path == images.PATH and target == "gemini_generate":
+        return images.translate_images(body, model=model)
+    return None
 
 
 def _known(operation: str, name: str) -> bool:
