@@ -117,6 +117,7 @@ class ProfileSettings(BaseModel):
     stream_usage: bool | None = None
     seed_field: Literal["seed", "random_seed"] | None = None
     refused_fields: tuple[FieldName, ...] | None = None
+    reasoning_field: Literal["reasoning_content", "reasoning"] | None = None
     sampling: bool | None = None
     temperature_with_top_p: bool | None = None
     forced_tool_choice: bool | None = None

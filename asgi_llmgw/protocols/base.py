@@ -65,6 +65,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         seed_field: what the server calls `seed` (Mistral: https://docs.mistral.ai/api).
         refused_fields: fields of a Chat Completions request that the server answers with an error; they are left out
             (such as https://console.groq.com/docs/openai).
+        reasoning_field: in which field of a Chat Completions turn the server wants its model's thoughts back, as some
+            demand beside tool calls (https://api-docs.deepseek.com/guides/thinking_mode); None: nowhere.
         sampling: the model takes temperature, top_p and top_k; the newest Anthropic models refuse them.
         temperature_with_top_p: the model takes both at once; Anthropic's 4.1 to 4.6 models take one of the two.
         forced_tool_choice: the model takes a forced tool choice.
@@ -87,6 +89,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     stream_usage: bool = True
     seed_field: str = "seed"
     refused_fields: tuple[str, ...] = ()
+    reasoning_field: str | None = None
     sampling: bool = True
     temperature_with_top_p: bool = True
     forced_tool_choice: bool = True

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from msgspec import structs
+
 from asgi_llmgw.envelopes.bedrock import BedrockMessages
 from asgi_llmgw.envelopes.vertex import VertexMessages
 from asgi_llmgw.protocols.base import Profile
@@ -28,6 +30,14 @@ _USAGE_UNASKED: Final = Profile(max_tokens_field="max_tokens", system_role="syst
 
 _NEWER: Final = Profile(system_role="system")
 """A server that imitates OpenAI's API as it is now, `max_completion_tokens` included."""
+
+_KIMI: Final = Profile(
+    max_tokens_field="max_tokens",
+    system_role="system",
+    forced_tool_choice=False,
+    reasoning_field="reasoning_content",
+)
+"""Moonshot's models think, want their thoughts back, and cannot be forced to call a tool while they think."""
 
 _TRACE: Final = frozenset({b"traceparent", b"tracestate"})
 _OPENAI: Final = frozenset({"count_tokens", "stored_response", "compact", "realtime"})
@@ -205,7 +215,7 @@ VENDORS: Final[Mapping[str, CatalogEntry]] = MappingProxyType(
                 system_role="system",
                 stream_usage=False,
                 seed_field="random_seed",
-                refused_fields=("logit_bias", "safety_identifier", "service_tier", "verbosity"),
+                refused_fields=("logit_bias", "metadata", "safety_identifier", "service_tier", "verbosity"),
             ),
             model_globs=(
                 "mistral-*",
@@ -237,7 +247,12 @@ VENDORS: Final[Mapping[str, CatalogEntry]] = MappingProxyType(
             base_url="https://api.deepseek.com",
             protocols=("openai_chat", "openai_responses"),
             key_variables=("DEEPSEEK_API_KEY",),
-            profile=Profile(max_tokens_field="max_tokens", system_role="system", native_structured_output=False),
+            profile=Profile(
+                max_tokens_field="max_tokens",
+                system_role="system",
+                native_structured_output=False,
+                reasoning_field="reasoning_content",
+            ),
             model_globs=("deepseek-*",),
         ),
         "xai": CatalogEntry(
@@ -297,7 +312,9 @@ VENDORS: Final[Mapping[str, CatalogEntry]] = MappingProxyType(
             page="https://platform.kimi.ai/docs/guide/migrating-from-openai-to-kimi",
             base_url="https://api.moonshot.ai/v1",
             key_variables=("MOONSHOT_API_KEY",),
-            profile=Profile(max_tokens_field="max_tokens", system_role="system", forced_tool_choice=False),
+            profile=_KIMI,
+            # https://platform.kimi.ai/docs/api/models-overview: from K3 on a tool can be required
+            profiles=(("kimi-k3*", structs.replace(_KIMI, forced_tool_choice=True)),),
             model_globs=("kimi-*", "moonshot-*"),
         ),
         # https://docs.z.ai/api-reference/llm/chat-completion: no tool choice but auto, JSON but no schema

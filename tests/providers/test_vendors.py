@@ -10,7 +10,7 @@ import pytest
 from asgi_llmgw import build_app
 from asgi_llmgw.config import parse_config
 from asgi_llmgw.errors import ConfigError, InvalidRequest
-from asgi_llmgw.json import JSONObject, dumps, loads_object
+from asgi_llmgw.json import JSONObject, as_list, as_object, dumps, loads_object
 from asgi_llmgw.protocols import codec
 from asgi_llmgw.providers.base import Provider
 from asgi_llmgw.providers.catalog import CATALOG, provider_from_catalog
@@ -204,6 +204,48 @@ def test_a_request_is_written_as_the_vendor_takes_it(
     made = chat.encode_request(request, profile=CATALOG[kind].profile)
     assert loads_object(made.body) == {**HELLO, **written}
     assert [item.path for item in made.diagnostics if item.code == "dropped"] == dropped
+
+
+TURNS: Final[JSONObject] = {
+    "max_tokens": 5,
+    "messages": [
+        {"role": "user", "content": "Weather?"},
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "thinking", "thinking": "I look it up.", "signature": ""},
+                {"type": "tool_use", "id": "call_1", "name": "f", "input": {}},
+            ],
+        },
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "call_1", "content": "22"}]},
+    ],
+    "tools": [{"name": "f", "input_schema": {"type": "object", "properties": {}}}],
+    "tool_choice": {"type": "any"},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "thoughts", "choice"),
+    [
+        ("deepseek", "deepseek-v4-flash", "I look it up.", "required"),
+        ("moonshot", "kimi-k2.6", "I look it up.", "auto"),
+        ("moonshot", "kimi-k3", "I look it up.", "required"),
+        ("zai", "glm-5.2", None, "auto"),
+        ("groq", "openai/gpt-oss-120b", None, "required"),
+        ("mistral", "magistral-small", None, "required"),
+    ],
+)
+async def test_thoughts_go_back_to_those_who_want_them_and_to_nobody_else(
+    kind: str, model: str, thoughts: str | None, choice: str
+) -> None:
+    upstream = FakeUpstream([FakeResponse([b"{}"])])
+    document = {"providers": {kind: {"api_key": "k"}}, "models": {"smart": {"targets": [f"{kind}/{model}"]}}}
+    gateway = build_app(parse_config(document, environ={}), upstream=upstream, access_log=None)
+    await call(gateway, http_scope(path="/v1/messages"), dumps({"model": "smart", **TURNS}))
+    written = loads_object(upstream.requests[0].body)
+    turn = as_object(as_list(written["messages"])[1])
+    assert (turn.get("reasoning_content"), written["tool_choice"]) == (thoughts, choice)
+    assert as_object(as_list(turn["tool_calls"])[0])["id"] == "call_1"
 
 
 def test_several_answers_are_not_made_one_in_silence() -> None:

@@ -151,6 +151,9 @@ class MessageEncoder:
                     encoded["refusal"] = (earlier if isinstance(earlier, str) else "") + part.text
                 case ReasoningPart() if is_own(part.opaque):
                     thoughts.append(part)
+                case ReasoningPart() if part.text and self._profile.reasoning_field is not None:
+                    earlier = encoded.get(self._profile.reasoning_field)
+                    encoded[self._profile.reasoning_field] = (earlier if isinstance(earlier, str) else "") + part.text
                 case ReasoningPart():
                     self._diagnostics.dropped(place, "reasoning is not sent back in Chat Completions", info=True)
                 case MediaPart():
