@@ -160,6 +160,17 @@ async def test_a_model_that_is_not_named_is_openais_own(house: House) -> None:
     assert loads_object(house.vendors["openai"].requests[0].body)["model"] == "omni-moderation-2024"
 
 
+async def test_reranking_and_filling_in_pass_as_they_are(house: House) -> None:
+    ranked = b'{"results":[{"index":1,"relevance_score":0.9}],"meta":{"billed_units":{"search_units":1}}}'
+    house.says("openai", ranked)
+    for path in ("/v1/rerank", "/v2/rerank", "/rerank"):
+        answer = await call(house.gateway, scope(path), {"model": "small", "query": "a", "documents": ["b", "c"]})
+        assert (answer.status, answer.body) == (200, ranked)
+        assert house.vendors["openai"].requests[-1].url == "https://api.openai.com/v1/rerank"
+    await call(house.gateway, scope("/v1/fim/completions"), {"model": "small", "prompt": "a", "suffix": "b"})
+    assert house.vendors["openai"].requests[-1].url == "https://api.openai.com/v1/fim/completions"
+
+
 async def test_the_vendors_own_refusal_is_shown(house: House) -> None:
     told = b'{"error":{"message":"too many dimensions","type":"invalid_request_error","param":null,"code":null}}'
     house.says("openai", FakeResponse([told], status=400))

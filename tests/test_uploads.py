@@ -172,6 +172,8 @@ async def test_a_client_that_leaves_in_the_middle_ends_the_call(house: House) ->
 async def test_what_is_no_form_is_refused_or_read_as_json(house: House) -> None:
     refused = await call(house.gateway, scope(PATH), {"model": "whisper-1"})
     assert refused.status == 415
+    form = await call(house.gateway, scope("/v1/embeddings", kind=FORM), model("small") + END)
+    assert form.status == 415
     house.says("openai", b'{"data":[]}')
     edited = await call(house.gateway, scope("/v1/images/edits"), {"model": "small", "images": [{"image_url": "x"}]})
     assert edited.status == 200

@@ -15,6 +15,8 @@ from asgi_llmgw.render import send_error
 from asgi_llmgw.uploads import MAX_UPLOAD, Upload, too_large
 
 _FORMS: Final = "multipart/"
+_TAKEN: Final[frozenset[Operation]] = frozenset({"images", "transcriptions", "files"})
+"""The operations that can be asked for in forms."""
 _FORM_ALONE: Final[frozenset[Operation]] = frozenset({"transcriptions", "files"})
 """The operations that are asked for in forms and in nothing else."""
 
@@ -48,7 +50,7 @@ class UploadsMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange.get_or_create(scope)
         kind = header(exchange.headers, b"content-type") or ""
-        form = kind.lower().startswith(_FORMS)
+        form = kind.lower().startswith(_FORMS) and exchange.operation in _TAKEN
         if scope["type"] != "http" or scope["method"] != "POST" or not (form or exchange.operation in _FORM_ALONE):
             await self._app(scope, receive, send)
             return

@@ -17,6 +17,8 @@ from asgi_llmgw.operations.embeddings.translate import translate_embeddings
 from asgi_llmgw.operations.openai import usage_in
 from asgi_llmgw.operations.table import family, wire
 
+_SAME: Final[Mapping[str, str]] = MappingProxyType({"/v2/rerank": "/v1/rerank"})
+"""Paths of Cohere's that others have under OpenAI's version; where that differs a provider's own `paths` say so."""
 _QUERY: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
         "files": frozenset({"after", "limit", "order", "purpose"}),
@@ -143,6 +145,7 @@ def prepare(
                 "The provider of this model has no such operation.", kind="unsupported", code="unsupported_operation"
             )
         return OperationCall(spoken[0], call.path, call.body, call)
+    path = _SAME.get(path, path)
     written = wire(operation, source)
     if model is not None and body is not None and written is not None:
         encoded = written.with_model(path, body, model)

@@ -282,6 +282,34 @@ def test_caches_by_googles_sdk(house: House, recording: Recording) -> None:
     BY_SDK[folder(recording)] += 1
 
 
+def test_files_and_batches_by_openais_sdk(house: House) -> None:
+    """None was recorded: the answers are those of the reference."""
+    line = b'{"custom_id":"1","method":"POST","url":"/v1/embeddings","body":{}}\n'
+    made = b'{"id":"file-1","object":"file","bytes":66,"created_at":1,"filename":"a.jsonl","purpose":"batch"}'
+    batch = (
+        b'{"id":"batch_1","object":"batch","endpoint":"/v1/embeddings","input_file_id":"file-1","status":"validating"}'
+    )
+    house.vendor.asked.clear()
+    with house.openai() as client:
+        house.vendor.answer = (200, b"application/json", made)
+        assert client.files.create(file=("a.jsonl", line), purpose="batch").id == "file-1"
+        assert line in house.vendor.asked[0].body
+        house.vendor.answer = (200, b"application/octet-stream", line)
+        assert client.files.content("file-1").read() == line
+        house.vendor.answer = (200, b"application/json", batch)
+        begun = client.batches.create(
+            input_file_id="file-1", endpoint="/v1/embeddings", completion_window="24h", metadata={"a": "b"}
+        )
+        assert begun.id == client.batches.retrieve("batch_1").id == client.batches.cancel("batch_1").id
+    assert [asked.line for asked in house.vendor.asked] == [
+        "POST /v1/files",
+        "GET /v1/files/file-1/content",
+        "POST /v1/batches",
+        "GET /v1/batches/batch_1",
+        "POST /v1/batches/batch_1/cancel",
+    ]
+
+
 def test_every_exchange_was_replayed(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> None:
     """The counts, for each server that they ran on."""
     if len(request.session.items) < 2 * len(ALL):
