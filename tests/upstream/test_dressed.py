@@ -61,7 +61,8 @@ async def test_a_stream_is_unwrapped_as_it_comes(upstream: Upstream) -> None:
         received = server.requests[0]
     assert events(told) == events(STREAM)
     assert received.request_line == (
-        "POST /model/arn%3Aaws%3Abedrock%3Aus-east-1%3A1234%3Aapplication-inference-profile%2Fabc/invoke-with-response-stream"
+        "POST /model/arn%3Aaws%3Abedrock%3Aus-east-1%3A1234%3Aapplication-inference-profile%2Fabc"
+        "/invoke-with-response-stream"
         " HTTP/1.1"
     )
     assert ("accept", "application/vnd.amazon.eventstream") in received.headers
