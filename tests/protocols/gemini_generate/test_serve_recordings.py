@@ -167,7 +167,7 @@ def test_a_recorded_answer_is_one_gemini_clients_take(item: Recording, report: R
     assert said(again) == said(response)
     assert usage(again) == usage(response)
     streamed = whole(told(ir.explode(response)))
-    assert essence(streamed) == essence(again)
+    assert essence(streamed, shown=True) == essence(again, shown=True)
     report("answers for gemini clients", 1)
 
 
@@ -189,9 +189,8 @@ def test_a_recorded_stream_is_one_gemini_clients_take(item: Recording, report: R
     response = ir.accumulate(events)
     if not response.id:
         response = msgspec.structs.replace(response, id=str(chunks[0]["responseId"]))
-    assert essence(whole(chunks)) == essence(
-        CODEC.decode_response(CODEC.encode_response(response, context=CONTEXT).body)
-    )
+    again = CODEC.decode_response(CODEC.encode_response(response, context=CONTEXT).body)
+    assert essence(whole(chunks), shown=True) == essence(again, shown=True)
     report("streams for gemini clients", 1)
 
 
