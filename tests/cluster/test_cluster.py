@@ -250,7 +250,7 @@ async def test_limits_hold_across_processes_that_are_killed(tmp_path: Path, repo
         names = ("requests", "tokens", "slots", "cost")
         clients = [load.client(name, until) for name in names for _ in range(CLIENTS // len(names))]
         killed, *_ = cast(list[int], await asyncio.gather(kill_workers(pid, until), *clients))
-        assert killed == 3
+        assert killed >= 2
         served = {name: load.outcomes[name][200] for name in names}
         assert await slots_are_free_again(load)
     answers = TOKENS_IN + TOKENS_OUT
