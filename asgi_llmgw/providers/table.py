@@ -6,6 +6,7 @@ from typing import Final
 
 from asgi_llmgw.errors import ConfigError
 from asgi_llmgw.ir import Protocol
+from asgi_llmgw.operations.table import family, wire
 from asgi_llmgw.providers.catalog import CATALOG, DEMO
 from asgi_llmgw.providers.entry import CatalogEntry
 
@@ -23,14 +24,27 @@ _OPERATIONS: Final = {
     "compact": "compaction",
     "realtime": "realtime",
 }
+_BESIDE: Final = {
+    "embeddings": "embeddings",
+    "images": "images",
+    "speech": "speech, transcripts",
+    "moderations": "moderations",
+    "completions": "completions",
+    "rerank": "rerank",
+}
+_TRANSLATED: Final = frozenset({("images", "gemini_generate")})
 _INSTEAD: Final = {"count_tokens": "estimate"}
 """What is there where the vendor has nothing of its own."""
+_INVENTORS: Final = frozenset({"openai", "gemini"})
 _KEYLESS: Final = {"google": "Google credentials", "sigv4": "AWS credentials"}
 
 
 def vendor_table() -> str:
-    """One line for each row of the catalog, as Markdown: what is asked of the vendor in its own words is `own`."""
-    titles = ("vendor", "`kind`", "key", *_PROTOCOLS.values(), *_OPERATIONS.values())
+    """One line for each row of the catalog, as Markdown.
+
+    What is asked of the vendor in its own words is `own`, and `passed on` where the words are OpenAI's.
+    """
+    titles = ("vendor", "`kind`", "key", *_PROTOCOLS.values(), *_OPERATIONS.values(), *_BESIDE.values())
     lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
     lines += [f"| {' | '.join(_cells(kind, entry))} |" for kind, entry in CATALOG.items() if kind != DEMO]
     return "\n".join(lines) + "\n"
@@ -54,4 +68,17 @@ def _cells(kind: str, entry: CatalogEntry) -> tuple[str, ...]:
     key = _KEYLESS.get(entry.auth, variables or "none needed")
     spoken = ("own" if protocol in entry.protocols else "translated" for protocol in _PROTOCOLS)
     done = ("own" if name in entry.operations else _INSTEAD.get(name, "") for name in _OPERATIONS)
-    return (f"[{entry.title}]({entry.page})", f"`{kind}`", key, *spoken, *done)
+    beside = (_beside(kind, entry, operation) for operation in _BESIDE)
+    return (f"[{entry.title}]({entry.page})", f"`{kind}`", key, *spoken, *done, *beside)
+
+
+def _beside(kind: str, entry: CatalogEntry, operation: str) -> str:
+    """What becomes of an operation that is not chat; vendors that imitate OpenAI say themselves what they lack."""
+    if entry.envelope is not None or entry.auth == "google":
+        return ""
+    for protocol in family(entry.protocols):
+        if (operation, protocol) in _TRANSLATED:
+            return "translated"
+        if wire(operation, protocol) is not None:
+            return "own" if kind in _INVENTORS else "passed on"
+    return ""

@@ -168,8 +168,13 @@ def test_the_table_has_a_line_for_each_vendor() -> None:
     assert len({line.count("|") for line in lines}) == 1
     assert (
         "| [Anthropic](https://docs.anthropic.com/en/api/overview) | `anthropic` | `ANTHROPIC_API_KEY` "
-        "| translated | translated | own | translated | own |  |  |  |"
+        "| translated | translated | own | translated | own |  |  |  |  |  |  |  |  |  |"
     ) in lines
+    endings = {line.split("`")[1]: [cell.strip() for cell in line.split("|")[-7:-1]] for line in lines[2:]}
+    assert endings["openai"] == ["own"] * 6
+    assert endings["gemini"] == ["own", "translated", "", "", "", ""]
+    assert endings["mistral"] == ["passed on"] * 6
+    assert endings["bedrock"] == endings["vertex"] == [""] * 6
 
 
 def test_a_page_without_marks_gets_no_table() -> None:
