@@ -203,3 +203,13 @@ def test_compact(house: House, name: str) -> None:
     assert compacted.id == as_str(loads_object(body)["id"])
     assert compacted.usage.input_tokens > 0
     assert compacted.output[-1].type == "compaction"
+
+
+@pytest.mark.parametrize("name", ["responses-count-tokens", "responses-usage-limit-exceeded"])
+def test_input_tokens(house: House, name: str) -> None:
+    """The vendor's own count, as it was recorded."""
+    body = house.says("POST /v1/responses/input_tokens", "openai_responses_input_tokens", name)
+    with house.client() as client:
+        counted = client.responses.input_tokens.count(model="smart", input="The quick brown fox")
+    assert counted.input_tokens == loads_object(body)["input_tokens"]
+    assert counted.object == "response.input_tokens"
