@@ -19,6 +19,8 @@ _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 _LAST_CHUNK: Final = b"\r\n0\r\n\r\n"
 _DATA: Final = b"data: "
 _OK: Final = b"HTTP/1.1 200"
+_PATIENCE: Final = 30.0
+"""Seconds for the answers that are under way when the time is over."""
 
 
 class Order(msgspec.Struct):
@@ -145,7 +147,11 @@ class Run:
                 self.lost(False)
             if order.spread:
                 await asyncio.sleep(order.spread / order.connections)
-        await self._over.wait()
+        try:
+            async with asyncio.timeout(order.seconds + _PATIENCE):
+                await self._over.wait()
+        except TimeoutError:
+            self.fail(f"{self._open} connections had no answer in time".encode())
         outcome = self._outcome
         outcome.seconds = time.perf_counter() - started
         outcome.events = self.events
