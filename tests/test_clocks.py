@@ -23,6 +23,7 @@ CALENDAR = {
     "components/context.py": "the time of a log line",
     "config/root.py": "when a key expires",
     "logs.py": "the time of a log line",
+    "operations/images.py": "when a picture was made",
     "protocols/base.py": "when an answer was made",
     "providers/classify.py": "how far off the date in a Retry-After is",
     "translate.py": "when an answer was made",
