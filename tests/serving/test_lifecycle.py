@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -393,4 +393,6 @@ async def test_workers_do_not_outlive_their_parent(tmp_path: Path) -> None:
         async with asyncio.timeout(20):
             with pytest.raises(OSError):
                 while True:
-                    await running.ask(path="/health")
+                    # a worker that is about to go may let a connection in and not hear of its request any more
+                    with suppress(EOFError):
+                        await running.ask(path="/health")
