@@ -15,11 +15,10 @@ from asgi_llmgw.ir import Protocol, ReasoningDelta, TextDelta
 from asgi_llmgw.json import JSONError, as_object, loads, loads_object, members, with_members
 from asgi_llmgw.protocols import codec, scrub
 from asgi_llmgw.refrain import Refrain, first_frame
-from asgi_llmgw.sse import ServerSentEvent
+from asgi_llmgw.sse import BLANK_LINES, ServerSentEvent, WholeFrames
 from asgi_llmgw.translate import UsageTap
 
 _EMPTY_USAGE: Final = (b',"usage":null', b', "usage": null')
-_BLANK_LINES: Final = (b"\n\n", b"\n\r\n", b"\r\r")
 _DONE: Final = b"[DONE]"
 _TERMINATOR: Final[Mapping[Protocol, bytes]] = {"openai_chat": b"data: [DONE]\n\n"}
 _NO_CHOICES: Final = (b'"choices":[]', b'"choices": []')
@@ -112,7 +111,7 @@ class PassThrough(UsageTap):
         self._protocol: Protocol = protocol
         self._without_usage = without_usage
         self._done = False
-        self._held = b""
+        self._held = WholeFrames()
         self._refrain = Refrain()
         self._told: list[object] = []
 
@@ -155,7 +154,7 @@ class PassThrough(UsageTap):
             out = self._shown_frames(piece)
         else:
             self._told = [*self._events(piece)]
-            out = self._whole_frames(piece)
+            out = self._held.feed(piece)
         match self._told:
             case []:
                 pass
@@ -176,10 +175,11 @@ class PassThrough(UsageTap):
             out = b"".join(self._shown(frame) for frame in self._frames.close())
         told = self.fault
         self.close(error)
+        held = self._held.close()
         if self.fault is None:
-            return self._terminated(out + self._held)
+            return self._terminated(out + held)
         if self.fault is told:
-            return out + self._held
+            return out + held
         protocol = codec(self._protocol)
         return out + protocol.encode_stream_error(self.fault).encode(protocol.frame_newline)
 
@@ -188,17 +188,7 @@ class PassThrough(UsageTap):
         terminator = _TERMINATOR.get(self._protocol)
         if terminator is None or self._done or _DONE in rest or self.finish_reason is None:
             return rest
-        return rest + (b"\n\n" if rest and not rest.endswith(_BLANK_LINES) else b"") + terminator
-
-    def _whole_frames(self, chunk: bytes) -> bytes:
-        """All that has come, up to the last blank line; the rest is kept."""
-        if self._held:
-            chunk, self._held = self._held + chunk, b""
-        if chunk.endswith(_BLANK_LINES):
-            return chunk
-        end = max(chunk.rfind(blank) + len(blank) if blank in chunk else 0 for blank in _BLANK_LINES)
-        self._held = chunk[end:]
-        return chunk[:end]
+        return rest + (b"\n\n" if rest and not rest.endswith(BLANK_LINES) else b"") + terminator
 
     def _shown_frames(self, chunk: bytes) -> bytes:
         out = bytearray()

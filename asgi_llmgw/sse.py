@@ -18,6 +18,9 @@ MAX_EVENT: Final = 16 * 1024 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
 _LF: Final = 10  # a number, for `b"\n" in data` takes ten times as long
 _CR: Final = 13
+BLANK_LINES: Final = (b"\n\n", b"\n\r\n", b"\r\r")
+"""How a frame may end; one whose lines end in CR alone and LF mixed is let go with the next."""
+_LONGEST: Final = max(map(len, BLANK_LINES))
 
 
 class ServerSentEvent(msgspec.Struct, frozen=True, gc=False):
@@ -196,3 +199,41 @@ class SSEDecoder:
             yield ServerSentEvent(data[0] if len(data) == 1 else b"\n".join(data), event)
         else:
             self._event = ""
+
+
+class WholeFrames:
+    """Cuts bytes on their way where a frame ends: of each frame all goes on, or nothing yet.
+
+    However small the pieces are, each byte is looked at a few times only.
+    """
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def __bool__(self) -> bool:
+        """Whether a part of a frame is held."""
+        return bool(self._held)
+
+    def feed(self, chunk: bytes) -> bytes:
+        """All that has come, up to the last blank line; the rest is held."""
+        if not self._held and chunk.endswith(BLANK_LINES):
+            return chunk
+        # a blank line may have begun with the last bytes that are held
+        overlap = bytes(self._held[1 - _LONGEST :])
+        window = overlap + chunk
+        end = max((window.rfind(blank) + len(blank) for blank in BLANK_LINES if blank in window), default=0)
+        if not end:
+            self._held += chunk
+            return b""
+        cut = end - len(overlap)
+        out = bytes(self._held) + chunk[:cut]
+        self._held = bytearray(chunk[cut:])
+        return out
+
+    def close(self) -> bytes:
+        """The part of a frame that is held when nothing more comes."""
+        rest = bytes(self._held)
+        self._held.clear()
+        return rest

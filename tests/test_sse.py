@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai._streaming import SSEDecoder as OpenAIDecoder
 
+from asgi_llmgw import ir
 from asgi_llmgw.errors import InvalidUpstreamResponse
-from asgi_llmgw.sse import Comment, ServerSentEvent, SSEDecoder
+from asgi_llmgw.passthrough import PassThrough
+from asgi_llmgw.sse import Comment, ServerSentEvent, SSEDecoder, WholeFrames
 
 Event = ServerSentEvent
 
@@ -251,3 +253,30 @@ def test_line_separators_are_written_as_json_escapes() -> None:
 def test_a_comment_is_no_event() -> None:
     assert Comment("keep-alive").encode() == b": keep-alive\n\n"
     assert whole(Comment("keep-alive").encode() + b"data: a\n\n") == [Event(b"a")]
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
+def test_frames_go_on_whole_however_they_come(newline: bytes) -> None:
+    """F141, F142: at every cut, and byte by byte."""
+    frames = [b"data: 1" + newline * 2, b"event: e" + newline + b"data: 2" + newline * 2]
+    stream = b"".join(frames) + b"data: 3"
+    for pieces in (
+        *((stream[:cut], stream[cut:]) for cut in range(len(stream))),
+        tuple(bytes([byte]) for byte in stream),
+    ):
+        whole = WholeFrames()
+        outs = [whole.feed(piece) for piece in pieces]
+        assert b"".join(outs) == b"".join(frames)
+        assert all(out.endswith(newline * 2) for out in outs if out)
+        assert whole and whole.close() == b"data: 3" and not whole
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("protocol", ["openai_chat", "openai_responses"])
+def test_a_large_frame_in_small_pieces_takes_little_time(protocol: ir.Protocol) -> None:
+    """F145: a picture inside an event; work that grows with the square would take minutes."""
+    passing, piece, count = PassThrough(protocol), b"x" * 200, 30_000
+    assert passing.forward(b'data: {"type":"') == b""
+    assert {passing.forward(piece) for _ in range(count)} == {b""}
+    out = passing.forward(b'"}\n\n')
+    assert len(out) == count * len(piece) + len(b'data: {"type":"' + b'"}\n\n')

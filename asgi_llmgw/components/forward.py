@@ -113,13 +113,7 @@ class ForwardApp:
                 kind="unsupported",
                 code="unsupported_operation",
             )
-        if not provider.usable():
-            raise UpstreamError(
-                f"The provider {provider.name!r} has no API key configured.",
-                failure="credential",
-                kind="overloaded",
-                code="provider_not_configured",
-            )
+        provider.check_usable()
         exchange.provider, exchange.upstream_model = provider.name, exchange.upstream_model or None
         exchange.upstream_protocol = endpoint.protocol
         query = _query(scope)

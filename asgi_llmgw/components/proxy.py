@@ -146,13 +146,7 @@ class _Call:
 
     def prepare(self, path: str, body: bytes) -> UpstreamRequest:
         """The request for the vendor: its path is built from the model alone, never from the client's path."""
-        if not self._provider.usable():
-            raise UpstreamError(
-                f"The provider {self._provider.name!r} has no API key configured.",
-                failure="credential",
-                kind="overloaded",
-                code="provider_not_configured",
-            )
+        self._provider.check_usable()
         exchange = self._exchange
         head = self._head(path, body)
         self._stream = head.stream

@@ -108,13 +108,7 @@ class RelayApp:
         if not isinstance(endpoint, Endpoint):
             raise RequestError("This operation is not served here.", kind="not_found", code="unknown_url")
         provider, upload = self._provider, exchange.upload
-        if not provider.usable():
-            raise UpstreamError(
-                f"The provider {provider.name!r} has no API key configured.",
-                failure="credential",
-                kind="overloaded",
-                code="provider_not_configured",
-            )
+        provider.check_usable()
         query = bytes(scope.get("query_string") or b"").decode("latin-1")
         model = exchange.upstream_model = exchange.upstream_model or None
         call.made = made = prepare(

@@ -14,11 +14,10 @@ from asgi_llmgw.ir import Usage
 from asgi_llmgw.json import JSONError, JSONObject, as_list, as_object, as_str, dumps, loads_object
 from asgi_llmgw.operations.usage import usage_of
 from asgi_llmgw.protocols import codec
-from asgi_llmgw.sse import ServerSentEvent, SSEDecoder
+from asgi_llmgw.sse import ServerSentEvent, SSEDecoder, WholeFrames
 
 _DONE: Final = b"[DONE]"
 _LAST: Final = (".done", ".completed")
-_BLANK_LINES: Final = (b"\n\n", b"\n\r\n", b"\r\r")
 
 
 class OperationTap:
@@ -34,7 +33,7 @@ class OperationTap:
 
     def __init__(self) -> None:
         self._frames = SSEDecoder()
-        self._held = bytearray()
+        self._held = WholeFrames()
         self._ended = False
         self.fault: UpstreamError | None = None
         self.finish_reason: str | None = None
@@ -44,14 +43,7 @@ class OperationTap:
     def forward(self, chunk: bytes) -> bytes:
         """Look at a chunk, and give what may go on: whole events as they came, so that another can follow them."""
         self._feed(chunk)
-        start = max(0, len(self._held) - 3)
-        self._held += chunk
-        end = max(
-            self._held.rfind(blank, start) + len(blank) if blank in self._held[start:] else 0 for blank in _BLANK_LINES
-        )
-        out = bytes(self._held[:end])
-        del self._held[:end]
-        return out
+        return self._held.feed(chunk)
 
     def _feed(self, chunk: bytes) -> None:
         try:
@@ -69,7 +61,7 @@ class OperationTap:
             self.fault = self.fault or error
         if not self._ended and self.fault is None:
             self.fault = InvalidUpstreamResponse("the upstream's stream ended before its end")
-        rest = bytes(self._held)
+        rest = self._held.close()
         return b"" if self.fault is not None or not rest else rest + b"\n\n"
 
     def _look(self, frame: ServerSentEvent) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 
 from asgi_llmgw._types import Headers
 from asgi_llmgw.envelopes import Envelope
-from asgi_llmgw.errors import ConfigError
+from asgi_llmgw.errors import ConfigError, UpstreamError
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.protocols.base import Profile
 from asgi_llmgw.signing import EXTRAS, Signer
@@ -94,6 +94,20 @@ class Provider:
     def usable(self) -> bool:
         """Whether it can be called at all: it has a key, or needs none."""
         return self.auth == "none" or self.signer is not None or bool(self.api_keys)
+
+    def check_usable(self) -> None:
+        """Raise where it cannot be called.
+
+        Raises:
+            UpstreamError: it needs a key and has none.
+        """
+        if not self.usable():
+            raise UpstreamError(
+                f"The provider {self.name!r} has no API key configured.",
+                failure="credential",
+                kind="overloaded",
+                code="provider_not_configured",
+            )
 
     def request_headers(self, client: Headers, *, accept: bytes = b"application/json", credential: int = 0) -> Headers:
         """All headers of a call: ours, one of our credentials, and of the client's only what the allow-list names.

@@ -12,7 +12,7 @@ from asgi_llmgw._types import Receive, Scope, Send
 from asgi_llmgw.asgi import ClientDisconnected, send_gone, while_connected
 from asgi_llmgw.components.realtime.relay import SEND_STALL, Relay
 from asgi_llmgw.components.realtime.socket import SOCKET_KEY, TOO_BIG, ClientSocket
-from asgi_llmgw.errors import GatewayError, InvalidRequest, RequestError, UpstreamError
+from asgi_llmgw.errors import GatewayError, InvalidRequest, RequestError
 from asgi_llmgw.exchange import Exchange
 from asgi_llmgw.ir import Usage
 from asgi_llmgw.protocols import codec
@@ -93,13 +93,7 @@ class RealtimeApp:
         exchange.provider, exchange.upstream_model = provider.name, model
         if not _OPENAI & set(provider.protocols) or not provider.does(OPERATION):
             raise _unsupported()
-        if not provider.usable():
-            raise UpstreamError(
-                f"The provider {provider.name!r} has no API key configured.",
-                failure="credential",
-                kind="overloaded",
-                code="provider_not_configured",
-            )
+        provider.check_usable()
         headers = provider.request_headers(exchange.headers, credential=exchange.credential)
         return SocketRequest(
             url=provider.url("openai_chat", f"/v1/realtime?model={quote(model, safe='')}", model=model),
