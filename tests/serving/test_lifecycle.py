@@ -121,12 +121,16 @@ async def rest_of(client: RawClient) -> bytes:
 
 
 async def refused(running: House) -> RawAnswer:
-    """The first answer of a gateway that has heard the signal."""
+    """The first answer of a gateway that has heard the signal.
+
+    A worker that has no streams is gone at once, and whoever it let in meanwhile with it.
+    """
     async with asyncio.timeout(10):
         while True:
-            answer = await running.ask(path="/ready")
-            if answer.status == 503:
-                return answer
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
+                answer = await running.ask(path="/ready")
+                if answer.status == 503:
+                    return answer
 
 
 @SERVERS
