@@ -18,6 +18,7 @@ from asgi_llmgw.ir import Diagnostic, Protocol, Usage
 from asgi_llmgw.uploads import Upload
 
 SCOPE_KEY: Final = "asgi_llmgw"
+_ANY: Final = "*"
 
 Operation: TypeAlias = Literal[
     "chat",
@@ -62,7 +63,7 @@ class Principal:
 
     def may_use(self, model: str) -> bool:
         """Whether one of the allow-list's globs covers this model name."""
-        return any(fnmatchcase(model, pattern) for pattern in self.models)
+        return _ANY in self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +185,10 @@ class Exchange:
             return found
         headers = tuple((bytes(name).lower(), bytes(value)) for name, value in scope.get("headers") or ())
         return cls(request_id=new_request_id(), headers=headers)
+
+    def within(self, scope: Scope) -> Scope:
+        """A scope that has this record: the same one where it does already."""
+        return scope if scope.get(SCOPE_KEY) is self else {**scope, SCOPE_KEY: self}
 
     def fail(self, error: GatewayError) -> None:
         """Note that an attempt failed, and whose fault that was."""

@@ -10,7 +10,7 @@ import anyio
 
 from asgi_llmgw._types import ASGIApp, Message, Receive, Scope, Send
 from asgi_llmgw.errors import GatewayError
-from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Operation
+from asgi_llmgw.exchange import Exchange, Operation
 from asgi_llmgw.protocols import codec
 from asgi_llmgw.render import DEFAULT_PROTOCOL, send_error
 
@@ -30,12 +30,17 @@ class Drain:
     """Whether requests are refused, and the requests that run; one for each gateway."""
 
     draining: bool = False
-    running: set[anyio.CancelScope] = field(default_factory=set)
+    running: set[asyncio.Timeout] = field(default_factory=set)
 
     def cut(self) -> None:
         """End all that runs, each with an error its client can read."""
-        for scope in list(self.running):
-            scope.cancel()
+        for limit in list(self.running):
+            if not limit.expired():
+                limit.reschedule(0)
+
+
+class _Cut(Exception):
+    """The request was ended because the process ends."""
 
 
 class DrainMiddleware:
@@ -61,20 +66,34 @@ class DrainMiddleware:
         if self._drain.draining:
             await answer.refuse()
             return
-        running = anyio.CancelScope()
-        self._drain.running.add(running)
         try:
-            with running:
-                await self._app({**scope, SCOPE_KEY: exchange}, receive, answer)
+            await self._run(exchange.within(scope), receive, answer)
+        except _Cut:
+            await answer.cut()
         except asyncio.CancelledError as error:
             if _SERVER_STOPS in str(error):
                 with anyio.CancelScope(shield=True):
                     await answer.cut()
             raise
-        finally:
-            self._drain.running.discard(running)
-        if running.cancelled_caught:
-            await answer.cut()
+
+    async def _run(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        """
+        Raises:
+            _Cut: the process does not wait for it any longer.
+        """
+        limit = asyncio.timeout(None)
+        running = self._drain.running
+        try:
+            async with limit:
+                running.add(limit)
+                try:
+                    await self._app(scope, receive, answer)
+                finally:
+                    running.discard(limit)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise _Cut from None
 
 
 class _Answer:

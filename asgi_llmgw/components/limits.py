@@ -13,7 +13,7 @@ import anyio
 from asgi_llmgw._types import ASGIApp, Headers, Message, Receive, Scope, Send
 from asgi_llmgw.asgi import MAX_BODY, ClientDisconnected, read_body, replay, send_gone
 from asgi_llmgw.errors import ConfigError, GatewayError
-from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Operation, Target, new_request_id
+from asgi_llmgw.exchange import Exchange, Operation, Target, new_request_id
 from asgi_llmgw.limiting.accounting import Answered, cost_of, tokens_of, used_by
 from asgi_llmgw.limiting.estimate import DEFAULT_OUTPUT_TOKENS, Estimate, estimate, estimate_operation
 from asgi_llmgw.limiting.headers import rate_limit_headers, retry_headers
@@ -99,7 +99,7 @@ class LimitsMiddleware:
         if not limits:
             await self._app(scope, receive, send)
             return
-        scope = {**scope, SCOPE_KEY: exchange}
+        scope = exchange.within(scope)
         standings: Sequence[Standing] = ()
         try:
             expected, receive = await self._estimate(exchange, limits, receive)

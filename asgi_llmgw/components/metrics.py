@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from asgi_llmgw._types import ASGIApp, Message, Receive, Scope, Send
 from asgi_llmgw.asgi import ClientDisconnected
 from asgi_llmgw.errors import ConfigError, GatewayError, RequestError, UpstreamError
-from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Operation, Outcome, Target
+from asgi_llmgw.exchange import Exchange, Operation, Outcome, Target
 from asgi_llmgw.ir import Usage
 from asgi_llmgw.pricing import MAX_TOKENS
 from asgi_llmgw.render import NO_STORE, send_document, send_error
@@ -87,7 +87,7 @@ class MetricsMiddleware:
         watched = _WatchedSend(send, self._metrics.streams)
         error: BaseException | None = None
         try:
-            await self._app({**scope, SCOPE_KEY: exchange}, receive, watched)
+            await self._app(exchange.within(scope), receive, watched)
         except BaseException as exc:
             error = exc
             raise

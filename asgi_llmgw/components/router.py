@@ -17,7 +17,7 @@ from asgi_llmgw.asgi import (
     send_gone,
 )
 from asgi_llmgw.errors import GatewayError, RequestError
-from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Target
+from asgi_llmgw.exchange import Exchange, Target
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.operations.table import wire
 from asgi_llmgw.protocols import RequestHead, codec
@@ -71,7 +71,7 @@ class RouterMiddleware:
             await self._app(scope, receive, send)
             return
         exchange = Exchange.get_or_create(scope)
-        scope = {**scope, SCOPE_KEY: exchange}
+        scope = exchange.within(scope)
         protocol = exchange.client_protocol = self._serve or exchange.client_protocol or "openai_chat"
         try:
             if exchange.upload is None:
