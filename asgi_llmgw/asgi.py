@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import Final, cast
+from typing import Final
 
 import anyio
 
 from asgi_llmgw._types import Headers, Message, Receive, Scope, Send
+from asgi_llmgw.answer import ClientDisconnected as ClientDisconnected
 from asgi_llmgw.errors import RequestError
 
 MIB: Final = 1024 * 1024
@@ -30,10 +31,6 @@ UNCACHED: Final[Headers] = ((b"cache-control", b"no-cache, no-store, private, no
 
 STREAMING: Final[Headers] = (*UNCACHED, (b"x-accel-buffering", b"no"))
 """On every event stream: nothing between us and the client may hold it back."""
-
-
-class ClientDisconnected(Exception):
-    """The client has gone; nobody is left to answer."""
 
 
 def headers_of(scope: Scope) -> Headers:
@@ -55,8 +52,11 @@ def route_path(scope: Scope) -> str:
     Servers and frameworks differ in whether `path` includes `root_path`; it is taken off only where it is a true
     prefix of whole segments.
     """
-    path = cast(str, scope.get("path") or "/")
-    root = cast(str, scope.get("root_path") or "").rstrip("/")
+    path: str = scope.get("path") or "/"
+    given: str = scope.get("root_path") or ""
+    if not given:
+        return path
+    root = given.rstrip("/")
     if root and (path == root or path.startswith(root + "/")):
         return path[len(root) :] or "/"
     return path
@@ -64,7 +64,7 @@ def route_path(scope: Scope) -> str:
 
 def path_with_query(scope: Scope) -> str:
     """`route_path` and the query string, as codecs take it."""
-    query = cast(bytes, scope.get("query_string") or b"")
+    query: bytes = scope.get("query_string") or b""
     path = route_path(scope)
     return f"{path}?{query.decode('latin-1')}" if query else path
 
@@ -159,7 +159,8 @@ class _Pace:
 def _body_of(message: Message) -> bytes:
     match message["type"]:
         case "http.request":
-            return cast(bytes, message.get("body", b"") or b"")
+            body: bytes = message.get("body", b"") or b""
+            return body
         case "http.disconnect":
             raise ClientDisconnected
         case _:

@@ -114,7 +114,8 @@ class AuthMiddleware:
             await self._app(scope, receive, send)
             return
         exchange = Exchange.get_or_create(scope)
-        inner, query_keys = exchange.within(scope), []
+        inner = exchange.within(scope)
+        query_keys: list[bytes] = []
         if given := scope.get("query_string"):
             query, query_keys = _take_query_keys(given)
             inner = {**inner, "query_string": query}

@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Final, Literal, TypeAlias, cast
+from typing import Final, Literal, TypeAlias
 
 import anyio
 
 from asgi_llmgw._types import ASGIApp, Headers, Message, Receive, Scope, Send
-from asgi_llmgw.asgi import MAX_BODY, ClientDisconnected, read_body, replay, send_gone
+from asgi_llmgw.answer import ClientDisconnected, is_event_stream
+from asgi_llmgw.asgi import MAX_BODY, read_body, replay, send_gone
 from asgi_llmgw.errors import ConfigError, GatewayError
 from asgi_llmgw.exchange import Exchange, Operation, Target, new_request_id
 from asgi_llmgw.limiting.accounting import Answered, cost_of, tokens_of, used_by
@@ -228,11 +229,11 @@ class _Admitted:
         if message["type"] == "http.response.start":
             headers = [*(message.get("headers") or ()), *self._headers]
             self._answered.began = message["status"] < 400
-            self._streaming = any(name == b"content-type" and b"event-stream" in value for name, value in headers)
+            self._streaming = is_event_stream(headers)
             message = {**message, "headers": headers}
         elif message["type"] == "http.response.body":
             if self._answered.began and not self._streaming:
-                self._answered.size += len(cast(bytes, message.get("body", b"")))
+                self._answered.size += len(message.get("body", b""))
             if not message.get("more_body", False):
                 self._answered.finished = True
                 # a client that has its answer may come again at once, and finds its place free
