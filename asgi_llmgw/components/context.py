@@ -95,7 +95,7 @@ class ContextMiddleware:
         answer = exchange.answer = _ClientAnswer(guard, exchange, closable=_is_http_1(scope))
         cancelled = True
         try:
-            async with guard:
+            with guard:
                 try:
                     problem = _problem(scope, headers)
                     if problem is not None:
