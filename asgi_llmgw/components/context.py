@@ -7,7 +7,6 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from itertools import chain
 from typing import Final
 
 from asgi_llmgw._types import ASGIApp, Headers, Message, Receive, Scope, Send
@@ -160,7 +159,7 @@ class ContextMiddleware:
             "finish_reason": _text(exchange.finish_reason),
             "error": None if failure is None else _error_entry(failure),
             "diagnostics": len(exchange.diagnostics),
-            "diagnostic_codes": list(dict.fromkeys(found.code for found in exchange.diagnostics)),
+            "diagnostic_codes": list(dict.fromkeys([found.code for found in exchange.diagnostics])),
         }
         if len(exchange.tried) > 1:
             entry["tried"] = [_tried_entry(tried) for tried in exchange.tried]
@@ -266,7 +265,7 @@ def _problem(scope: Scope, headers: Headers) -> RequestError | None:
     """What makes this request unfit to be read any further."""
     if len(headers) > MAX_HEADERS:
         return _unfit(f"The request has more than {MAX_HEADERS} headers.", "headers_too_large")
-    joined = b"".join(chain.from_iterable(headers))
+    joined = b"".join([part for pair in headers for part in pair])
     if len(joined) > MAX_HEADER_BYTES:
         return _unfit(f"The request's headers are larger than {MAX_HEADER_BYTES} bytes.", "headers_too_large")
     raw_path = scope.get("raw_path") or str(scope["path"]).encode("utf-8", "replace")

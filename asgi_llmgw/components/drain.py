@@ -55,7 +55,7 @@ class DrainMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange.get_or_create(scope)
+        exchange, scope = Exchange.of(scope)
         if exchange.operation in ALWAYS:
             await self._app(scope, receive, send)
             return
@@ -67,7 +67,7 @@ class DrainMiddleware:
         self._drain.running.add(running)
         try:
             with running:
-                await self._app(exchange.within(scope), receive, send)
+                await self._app(scope, receive, send)
                 return
         except asyncio.CancelledError as error:
             if _SERVER_STOPS in str(error):

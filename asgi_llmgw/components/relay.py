@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from typing import Final
 
 from asgi_llmgw._types import Headers, Receive, Scope, Send
@@ -38,6 +37,7 @@ from asgi_llmgw.render import send_error
 from asgi_llmgw.routing.endpoints import Endpoint, match_endpoint
 from asgi_llmgw.upstream.base import Upstream, UpstreamRequest, UpstreamResponse
 from asgi_llmgw.upstream.dressed import dress
+from asgi_llmgw.upstream.held import HeldCall
 from asgi_llmgw.upstream.turns import Turns, pieces
 
 _MAX_ANSWER: Final = 64 * 1024 * 1024
@@ -152,7 +152,7 @@ class _Call:
         self._max_file = max_file
         self._clock = clock
         self._complete = False
-        self._held = AsyncExitStack()
+        self._held = HeldCall()
         self._client: Protocol = exchange.client_protocol or "openai_chat"
         self.made: OperationCall | None = None
         self.started = False
@@ -174,7 +174,7 @@ class _Call:
         """Make the call and pass the answer on."""
         try:
             async with self._held:
-                response = await self._held.enter_async_context(upstream.open(request))
+                response = await self._held.open(upstream, request)
                 if not 200 <= response.status < 300 or response.status in (204, 205):
                     await self._refused(response)
                 else:

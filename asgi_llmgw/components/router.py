@@ -69,7 +69,7 @@ class RouterMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange.get_or_create(scope)
+        exchange, scope = Exchange.of(scope)
         protocol = exchange.client_protocol = self._serve or exchange.client_protocol or "openai_chat"
         try:
             if exchange.upload is None:
@@ -95,7 +95,7 @@ class RouterMiddleware:
         exchange.stream_failure = route.stream_failure
         exchange.hedge = route.hedge
         self._choose(exchange, route, body)
-        await self._app(exchange.within(scope), replay(body, receive), send)
+        await self._app(scope, replay(body, receive), send)
 
     async def _read(self, receive: Receive, headers: Headers) -> bytes:
         return await read_body(

@@ -19,6 +19,7 @@ KeyRotation: TypeAlias = Literal["round_robin", "least_busy"]
 AuthStyle: TypeAlias = Literal["bearer", "x-api-key", "x-goog-api-key", "api-key", "sigv4", "google", "none"]
 """The header that has the key; `sigv4` and `google` are carried out by a `Signer`."""
 
+_MAX_REMEMBERED: Final = 4096
 _VERSION_IN_BASE: Final[dict[Protocol, str]] = {"openai_chat": "/v1", "openai_responses": "/v1"}
 """OpenAI-style base URLs end in the version, as in OpenAI's own SDKs; the other protocols keep it in the path."""
 
@@ -65,10 +66,21 @@ class Provider:
     timeouts: Timeouts = Timeouts()
     key_rotation: KeyRotation = "round_robin"
     on_disconnect: Literal["cancel", "drain"] = "cancel"
+    _profiles: dict[str, Profile] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _headers: dict[tuple[bytes, int], Headers] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def profile_for(self, model: str) -> Profile:
         """The facts about one of its models."""
-        return next((found for pattern, found in self.profiles if fnmatchcase(model, pattern)), self.profile)
+        if not self.profiles:
+            return self.profile
+        known = self._profiles.get(model)
+        if known is None:
+            if len(self._profiles) >= _MAX_REMEMBERED:
+                # models' names may be the clients'
+                self._profiles.clear()
+            matches = (found for pattern, found in self.profiles if fnmatchcase(model, pattern))
+            known = self._profiles[model] = next(matches, self.profile)
+        return known
 
     def does(self, operation: str) -> bool:
         """Whether it has this operation itself, where its protocols have it."""
@@ -115,6 +127,14 @@ class Provider:
         What the client says for a name on the list is meant for its body, so it wins over our default.
         """
         passed = {name: value for name, value in client if name in self.forward_headers}
+        if not passed:
+            found = self._headers.get((accept, credential))
+            if found is None:
+                found = self._headers[accept, credential] = self._headers_with({}, accept, credential)
+            return found
+        return self._headers_with(passed, accept, credential)
+
+    def _headers_with(self, passed: dict[bytes, bytes], accept: bytes, credential: int) -> Headers:
         defaults = tuple((name, value) for name, value in self.headers if name not in passed)
         own = ((b"content-type", b"application/json"), (b"accept", accept))
         return (*own, *defaults, *passed.items(), *self.credentials(credential))
