@@ -95,9 +95,9 @@ async def read_body(
         if len(receive.body) > limit:
             raise _too_large(limit)
         return receive.body
-    declared = header(headers, b"content-length")
-    if declared is not None and declared.isdecimal() and int(declared) > limit:
-        raise _too_large(limit)
+    for name, value in headers:
+        if name == b"content-length" and value.isdigit() and int(value) > limit:
+            raise _too_large(limit)
     with Interrupt() as too_slow:
         body = bytearray()
         pace = _Pace(too_slow, body, timeout=timeout, min_rate=min_rate)
@@ -129,7 +129,7 @@ class _Pace:
         self._min_rate = min_rate
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
-        first = min(BODY_GRACE, timeout) if min_rate else timeout
+        first = BODY_GRACE if min_rate and timeout > BODY_GRACE else timeout
         self._timer = self._loop.call_at(self._started + first, self._check)
 
     def stop(self) -> None:

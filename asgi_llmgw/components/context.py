@@ -273,8 +273,13 @@ def _problem(scope: Scope, headers: Headers) -> RequestError | None:
         return _unfit(f"The path and its query are longer than {MAX_TARGET} bytes.", "headers_too_large")
     if _BREAKING.search(joined):
         return _unfit("A header of the request contains a control character.", code="invalid_header")
-    lengths = [value for name, value in headers if name == b"content-length"]
-    encodings = [value for name, value in headers if name == b"transfer-encoding"]
+    lengths: list[bytes] = []
+    encodings: list[bytes] = []
+    for name, value in headers:
+        if name == b"content-length":
+            lengths.append(value)
+        elif name == b"transfer-encoding":
+            encodings.append(value)
     if lengths and encodings:
         return _unfit("The request has both Content-Length and Transfer-Encoding.")
     if len(lengths) > 1 or (lengths and not _LENGTH.match(lengths[0])):

@@ -198,8 +198,8 @@ async def _unbroken(store: Store, call: Awaitable[_T]) -> _T:
     if isinstance(store, MemoryStore):
         return await call
     with anyio.CancelScope(shield=True):
-        result = await call
-    return result
+        return await call
+    raise AssertionError("a shield suppresses nothing")
 
 
 class _Admitted:

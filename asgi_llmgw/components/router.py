@@ -126,7 +126,7 @@ class RouterMiddleware:
             if fallback is not None and (principal is None or principal.may_use(name)):
                 ways.append((fallback.strategy, fallback.targets_for(name)))
         exchange.session = None
-        if balancer is not None and any(balancer.has_choice(targets) for _, targets in ways):
+        if balancer is not None and (len(ways) > 1 or balancer.has_choice(ways[0][1])):
             exchange.session = session_of(exchange.headers, body) if route.sticky else None
             ways = [(way, balancer.order(targets, way, session=exchange.session)) for way, targets in ways]
         exchange.targets = ways[0][1] if len(ways) == 1 else _each_once([targets for _, targets in ways])
