@@ -110,6 +110,22 @@ class Upload:
             self.failure = error
             raise
 
+    async def whole(self, *, limit: int, expected: str | None = None) -> bytes | None:
+        """The body, held; None where it is larger than the limit. It can be sent afterwards as if it were untouched.
+
+        Args:
+            limit: the most bytes to hold.
+            expected: what the form must say of its model, should it say it late.
+
+        Raises:
+            RequestError: as above.
+        """
+        while self._more and max(len(self._head), self._declared or 0) <= limit:
+            self._head += await self._take()
+        if self._more or len(self._head) > limit:
+            return None
+        return b"".join([piece async for piece in self.pieces(None, expected=expected)])
+
     async def receive(self) -> Message:
         """What the server says when the body is over; a disconnect as soon as the client has left."""
         await self._over.wait()

@@ -19,7 +19,8 @@ def usage_of(answer: JSONObject) -> Usage | None:
         return _openai(usage)
     metadata = as_object(answer.get("usageMetadata"))
     if metadata:
-        output = as_int(metadata.get("candidatesTokenCount"))
+        answer_tokens, thoughts = (as_int(metadata.get(f"{what}TokenCount")) for what in ("candidates", "thoughts"))
+        output = None if answer_tokens is None and thoughts is None else (answer_tokens or 0) + (thoughts or 0)
         return _some(as_int(metadata.get("promptTokenCount")), output, metadata)
     meta = as_object(answer.get("meta"))
     for name in ("tokens", "billed_units"):
