@@ -49,7 +49,8 @@ def lost(call: TranscriptCall) -> list[tuple[str, str]]:
 
 
 def wrote(*texts: str, finish: str = "STOP") -> bytes:
-    found: list[JSONValue] = [{"text": "Let me listen.", "thought": True}, *({"text": text} for text in texts)]
+    found: list[JSONValue] = [{"text": "Let me listen.", "thought": True}]
+    found += [{"text": text} for text in texts]
     details: list[JSONValue] = [{"modality": "TEXT", "tokenCount": 14}, {"modality": "AUDIO", "tokenCount": 176}]
     spent: JSONObject = {"promptTokenCount": 190, "candidatesTokenCount": 14, "thoughtsTokenCount": 25}
     spent["promptTokensDetails"] = details
