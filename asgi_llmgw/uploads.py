@@ -97,8 +97,10 @@ class Upload:
         writer = self._field(expected=expected or self._found, model=model)
         head = bytes(self._head)
         try:
-            if shown := head if writer is None else writer.feed(head):
-                yield shown
+            for start in range(0, len(head), LOOK_AHEAD):
+                held = head[start : start + LOOK_AHEAD]
+                if shown := held if writer is None else writer.feed(held):
+                    yield shown
             while self._more:
                 self.begun = True
                 chunk = await self._take()

@@ -14,6 +14,7 @@ from asgi_llmgw.errors import InvalidRequest
 FIELD: Final = "model"
 MAX_VALUE: Final = 512
 _MAX_HEAD: Final = 16 * 1024
+_MAX_PARTS: Final = 1000
 _BLANK: Final = b"\r\n\r\n"
 _BOUNDARY: Final = re.compile(
     r"multipart/form-data\s*(?:;[^\"]*?)?;\s*boundary=(?:\"([^\"]{1,70})\"|([^\s;\"]{1,70}))(?=\s*(?:;|$))",
@@ -55,6 +56,7 @@ class ModelField:
         self._skip = 2
         self._in_data = True
         self._in_value = False
+        self._parts = 0
         self.value: str | None = None
         self.size = 0
         self.ended = False
@@ -121,6 +123,9 @@ class ModelField:
             if len(self._buffer) > _MAX_HEAD:
                 raise InvalidRequest("The head of a part of the form is too large.", code="invalid_multipart")
             return False
+        self._parts += 1
+        if self._parts > _MAX_PARTS:
+            raise InvalidRequest(f"The form has more than {_MAX_PARTS} fields.", code="invalid_multipart")
         end += len(_BLANK)
         if part_name(bytes(self._buffer[len(self._delimiter) : end])) == FIELD:
             if self.value is not None:

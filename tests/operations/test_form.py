@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from asgi_llmgw.errors import InvalidRequest, RequestError
 from asgi_llmgw.operations.form import Form, Part, read_form
@@ -78,3 +81,24 @@ def test_what_is_no_form_is_of_an_unsupported_kind() -> None:
     with pytest.raises(RequestError) as caught:
         read_form(b"{}", "application/json")
     assert caught.value.status == 415
+
+
+@given(st.lists(st.binary(max_size=60), max_size=4))
+def test_what_a_client_sends_is_what_is_read(contents: list[bytes]) -> None:
+    files = [("image[]", (f"{number}.png", content, "image/png")) for number, content in enumerate(contents)]
+    request = httpx.Request("POST", "http://gateway.example", data={"prompt": "a hat"}, files=files or {"x": b""})
+    found = read_form(request.read(), request.headers["content-type"])
+    assert found.text("prompt") == "a hat"
+    assert found.all("image") == [
+        Part("image[]", content, f"{number}.png", "image/png") for number, content in enumerate(contents)
+    ]
+
+
+@given(
+    st.lists(st.sampled_from([b"--b", b"--", b"\r\n", b'Content-Disposition: form-data; name="n"', b"x"]), max_size=20)
+)
+def test_junk_is_refused_and_nothing_else_happens(pieces: list[bytes]) -> None:
+    try:
+        read_form(b"".join(pieces), KIND)
+    except InvalidRequest as error:
+        assert error.status == 400
