@@ -270,6 +270,8 @@ class _Call:
         told = kind if _TYPE.match(kind) else b"application/octet-stream"
         headers = (*UNCACHED, (b"content-type", told), _SAFE, *length)
         size = 0
+        if self.made is not None:
+            self._exchange.usage = self.made.unread()
         try:
             async for chunk in response.aiter_raw():
                 size += len(chunk)

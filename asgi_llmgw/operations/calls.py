@@ -14,7 +14,7 @@ from asgi_llmgw.errors import InvalidRequest
 from asgi_llmgw.ir import Diagnostic, Protocol, Usage
 from asgi_llmgw.operations import image_edits, images, speech, transcripts
 from asgi_llmgw.operations.embeddings.translate import translate_embeddings
-from asgi_llmgw.operations.openai import usage_in
+from asgi_llmgw.operations.openai import characters_in, pictures_in, usage_in
 from asgi_llmgw.operations.table import family, wire
 
 _SAME: Final[Mapping[str, str]] = MappingProxyType({"/v2/rerank": "/v1/rerank"})
@@ -80,12 +80,14 @@ class OperationCall(msgspec.Struct, frozen=True):
     Args:
         protocol: what the vendor speaks.
         translation: reads its answer, where that is not the client's protocol.
+        operation: what is asked for.
     """
 
     protocol: Protocol
     path: str
     body: bytes
     translation: Translation | None = None
+    operation: str = ""
 
     def diagnostics(self, refuse: bool) -> tuple[Diagnostic, ...]:
         """What is lost of the request.
@@ -117,8 +119,16 @@ class OperationCall(msgspec.Struct, frozen=True):
             InvalidUpstreamResponse: the vendor's cannot be read.
         """
         if self.translation is not None:
-            return self.translation.answer(body, model=model)
-        return body, usage_in(body)
+            body, usage = self.translation.answer(body, model=model)
+        else:
+            usage = usage_in(body)
+        if self.operation == "images":
+            usage = msgspec.structs.replace(usage or Usage(), pictures=pictures_in(body))
+        return body, usage
+
+    def unread(self) -> Usage | None:
+        """What was used for an answer that cannot be looked into; None where that cannot be told."""
+        return Usage(characters=characters_in(self.body)) if self.operation == "speech" else None
 
 
 def held_whole(path: str, source: Protocol, spoken: Sequence[Protocol]) -> bool:
@@ -162,15 +172,15 @@ def prepare(
             raise InvalidRequest(
                 "The provider of this model has no such operation.", kind="unsupported", code="unsupported_operation"
             )
-        return OperationCall(spoken[0], call.path, call.body, call)
+        return OperationCall(spoken[0], call.path, call.body, call, operation)
     path = _SAME.get(path, path)
     written = wire(operation, source)
     if model is not None and body is not None and written is not None:
         encoded = written.with_model(path, body, model)
-        return OperationCall(source, encoded.path, encoded.body)
+        return OperationCall(source, encoded.path, encoded.body, operation=operation)
     pairs = [pair for pair in parse_qsl(query, keep_blank_values=True) if _known(operation, pair[0])]
     address = quote(path, safe="/:") + (f"?{urlencode(pairs)}" if pairs else "")
-    return OperationCall(source, address, body or b"")
+    return OperationCall(source, address, body or b"", operation=operation)
 
 
 def _translated(
