@@ -6,6 +6,7 @@ import base64
 
 import anyio
 import pytest
+from prometheus_client import generate_latest
 
 from asgi_llmgw._types import Message, Scope
 from asgi_llmgw.json import JSONObject, JSONValue, as_list, as_object, dumps, loads_object
@@ -38,6 +39,10 @@ def uploading(path: str = TRANSCRIPTIONS, length: int | None = None, **more: byt
     if length is not None:
         found["headers"].append((b"content-length", str(length).encode()))
     return found
+
+
+def metrics(house: House) -> str:
+    return generate_latest(house.registry).decode()
 
 
 def field(name: str, value: str) -> bytes:
@@ -222,3 +227,31 @@ async def test_a_vendor_that_has_no_such_thing_is_not_read_for(house: House) -> 
     receive, send = ScriptedReceive(model("claude") + file(b"x")[:-2], b"more"), RecordingSend()
     await house.gateway(uploading(), receive, send)
     assert (send.status, code(send.json), receive.calls) == (400, "unsupported_operation", 1)
+
+
+async def test_pictures_are_paid_for_by_the_picture(house: House) -> None:
+    house.says("gemini", b'{"predictions":[{"bytesBase64Encoded":"aGk="},{"bytesBase64Encoded":"aGk="}]}')
+    asked: JSONObject = {"model": "pictures", "prompt": "a cat", "n": 2}
+    assert (await call(house.gateway, scope("/v1/images/generations"), asked)).status == 200
+    assert (house.line["cost_usd"], house.line["input_tokens"]) == (0.08, None)
+    assert 'llm_cost_usd_total{api_key="team",model="pictures",provider="gemini"} 0.08' in metrics(house)
+
+
+async def test_sound_is_paid_for_by_the_minute_or_by_its_tokens(house: House) -> None:
+    house.says("openai", b'{"text":"hello","usage":{"type":"duration","seconds":90}}')
+    assert (await call(house.gateway, uploading(), model("whisper-1") + file(b"x") + END)).status == 200
+    assert house.line["cost_usd"] == 0.009
+    spent: JSONObject = {"promptTokenCount": 100, "candidatesTokenCount": 10}
+    spent["promptTokensDetails"] = [{"modality": "AUDIO", "tokenCount": 90}]
+    parts: JSONObject = {"content": {"parts": [{"text": "Hello."}]}, "finishReason": "STOP"}
+    house.says("gemini", dumps({"candidates": [parts], "usageMetadata": spent}))
+    assert (await call(house.gateway, uploading(), model("heard") + file(b"x") + END)).status == 200
+    assert house.line["cost_usd"] == 0.00093
+
+
+async def test_speech_is_paid_for_by_the_character(house: House) -> None:
+    house.says("gemini", DOWN)
+    house.says("openai", FakeResponse([b"ID3"], headers=((b"content-type", b"audio/mpeg"),)))
+    asked: JSONObject = {"model": "spoken", "input": "für" * 1000, "voice": "Kore"}
+    assert (await call(house.gateway, scope(SPEECH), asked)).body == b"ID3"
+    assert house.line["cost_usd"] == 0.045

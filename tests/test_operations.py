@@ -70,6 +70,12 @@ class House:
                 "hedged": {"targets": ["openai/whisper-large", "other/whisper"], "hedge": {"after_seconds": 0.001}},
                 "omni-moderation-latest": {"targets": ["openai/omni-moderation-2024"]},
             },
+            "prices": {
+                "openai/whisper-large": {"input": 0.0, "output": 0.0, "minute": 0.006},
+                "openai/tts-1": {"input": 0.0, "output": 0.0, "characters": 15.0},
+                "gemini/imagen-4.0": {"input": 0.0, "output": 0.0, "picture": 0.04},
+                "gemini/gemini-2.5-flash": {"input": 1.0, "output": 2.0, "audio_input": 10.0},
+            },
             "routing": {"files": "openai"},
             "retry": {"backoff_seconds": 0.001, "max_backoff_seconds": 0.001},
             "keys": [
