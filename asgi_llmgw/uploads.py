@@ -1,4 +1,4 @@
-"""A request body that is passed on while it comes, and held nowhere."""
+"""A request body that is passed on while it comes, and held nowhere unless its vendor has to be asked in other words."""
 
 from __future__ import annotations
 

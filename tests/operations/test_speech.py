@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import io
 import wave
+from contextlib import suppress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from asgi_llmgw.errors import InvalidRequest, InvalidUpstreamResponse, UpstreamError
 from asgi_llmgw.json import JSONObject, JSONValue, as_list, as_object, dumps, loads_object
@@ -201,3 +204,33 @@ def test_speech_that_was_cut_off_is_not_taken_for_the_whole() -> None:
     with pytest.raises(UpstreamError) as caught:
         asked().answer(said((RAW_TYPE, SAMPLES), finish="MAX_TOKENS"), model="m")
     assert (caught.value.status, caught.value.kind, caught.value.retryable) == (400, "context_too_long", False)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=8), inner, max_size=2),
+    max_leaves=4,
+)
+FIELDS = st.sampled_from(["input", "voice", "instructions", "response_format", "speed", "stream_format", "other"])
+
+
+@given(st.dictionaries(FIELDS, VALUES))
+def test_whatever_is_asked_is_spoken_or_refused(fields: JSONObject) -> None:
+    try:
+        asked(**fields)
+    except InvalidRequest as error:
+        assert error.status == 400
+
+
+ANSWERED = st.sampled_from(["candidates", "content", "parts", "inlineData", "mimeType", "data", "finishReason", "text"])
+ANSWERS = st.recursive(
+    VALUES | st.sampled_from([RAW_TYPE, "audio/wav", "AAAA", "STOP"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(ANSWERED, inner, max_size=3),
+)
+
+
+@given(ANSWERS)
+def test_whatever_is_answered_is_sound_or_an_error_of_the_vendors(found: JSONValue) -> None:
+    for answer in (found, {"candidates": found}, {"candidates": [{"content": {"parts": found}}]}):
+        with suppress(UpstreamError):
+            asked().answer(dumps(answer), model="m")
