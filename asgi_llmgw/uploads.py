@@ -1,4 +1,4 @@
-"""A request body that is passed on while it comes, and held nowhere unless its vendor has to be asked in other words."""
+"""A request body that is passed on while it comes, and held nowhere, unless its vendor is asked in other words."""
 
 from __future__ import annotations
 
@@ -123,7 +123,12 @@ class Upload:
             RequestError: as above.
         """
         while self._more and max(len(self._head), self._declared or 0) <= limit:
-            self._head += await self._take()
+            try:
+                self._head += await self._take()
+            except RequestError:
+                # there is nothing that the next vendor could be sent
+                self.begun = True
+                raise
         if self._more or len(self._head) > limit:
             return None
         return b"".join([piece async for piece in self.pieces(None, expected=expected)])

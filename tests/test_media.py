@@ -9,10 +9,11 @@ import pytest
 from prometheus_client import generate_latest
 
 from asgi_llmgw._types import Message, Scope
+from asgi_llmgw.errors import RequestError
 from asgi_llmgw.json import JSONObject, JSONValue, as_list, as_object, dumps, loads_object
 from asgi_llmgw.operations.content import MAX_FORM
 from asgi_llmgw.testing import FakeResponse, RecordingSend, ScriptedReceive, call
-from asgi_llmgw.uploads import LOOK_AHEAD
+from asgi_llmgw.uploads import LOOK_AHEAD, Upload
 from tests.test_operations import SMALL, House, code, house, scope
 from tests.test_uploads import DOWN, END, FORM, HEARD, LARGE, file, model, pieces
 
@@ -185,6 +186,21 @@ async def test_a_client_that_leaves_while_its_form_is_held_ends_it_all(house: Ho
         await house.gateway(uploading(), receive, send)
     assert (send.status, house.line["outcome"]) == (499, "client_disconnected")
     assert house.vendors["gemini"].requests == []
+
+
+async def test_a_form_that_does_not_come_is_waited_for_once() -> None:
+    calls = 0
+
+    async def receive() -> Message:
+        nonlocal calls
+        calls += 1
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    upload = Upload(receive, boundary=b"b", silence=0.001)
+    with pytest.raises(RequestError) as caught:
+        await upload.whole(limit=MAX_FORM)
+    assert (caught.value.status, upload.begun, calls) == (408, True, 1)
 
 
 async def test_a_form_cannot_name_one_model_and_mean_another(house: House) -> None:
