@@ -32,6 +32,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_aborted",
         "_active",
         "_answer",
         "_due",
@@ -55,6 +56,7 @@ class Connection(asyncio.Protocol):
         self._answer: Answer | None = None
         self._full = False
         self._sent = False
+        self._aborted = False
         self._timer: asyncio.TimerHandle | None = None
         self._due = self._end = self._patience = self._idle = inf
         self._active = 0.0
@@ -85,19 +87,17 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.write(head)
             await self._upload(self._transport, answer, request.pieces, request.length)
-        if not answer.status and answer.error is None:
-            self._watch(patience)
+        if answer.error is None:
+            self._watch(self._idle if answer.status else patience)
             await answer.begun()
         return answer
 
     def rest(self) -> bool:
         """The call is over. Whether another one may follow: only where nothing can have been left of this one."""
-        answer, self._answer = self._answer, None
-        if answer is None:
+        answer = self._answer
+        if answer is None or not (answer.reusable and self._sent and not answer.overflows and self.usable):
             return False
-        answer.fail(broken())
-        if not (answer.reusable and self._sent and not answer.overflows and self.usable):
-            return False
+        self._answer = None
         self._end = inf
         self._watch(KEEP_ALIVE)
         return True
@@ -106,12 +106,15 @@ class Connection(asyncio.Protocol):
         """End it at once: what is not sent yet is dropped, and who waits for the answer gets the error."""
         if self._answer is not None:
             self._answer.fail(error)
+        self._aborted = True
         if self._transport is not None:
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are of a class of their own
         self._transport = cast(asyncio.Transport, transport)
+        if self._aborted:
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         answer = self._answer
@@ -163,15 +166,19 @@ class Connection(asyncio.Protocol):
             if piece:
                 transport.writelines((piece,) if length is not None else (b"%x\r\n" % len(piece), piece, b"\r\n"))
             if self._full:
-                self._watch(self._idle)
-                while self._full and not answer.settled:
-                    await answer.changed()
-                self._watch(inf)
+                await self._room(answer)
         if length is None:
             transport.write(b"0\r\n\r\n")
         elif sent != length:
             raise RequestError("The request's body is not as long as was told.", code="invalid_content_length")
         self._sent = True
+
+    async def _room(self, answer: Answer) -> None:
+        """Wait until the vendor has taken what was sent."""
+        self._watch(self._idle)
+        while self._full and not answer.settled:
+            await answer.changed()
+        self._watch(inf)
 
     def _resume(self) -> None:
         if self._transport is not None and not self._transport.is_closing():

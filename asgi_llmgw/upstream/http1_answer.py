@@ -173,11 +173,13 @@ class Answer:
         self._lines.clear()
 
     def on_message_complete(self) -> None:
-        if self.status:
-            self.complete = True
-            self.reusable = self._parser is not None and self._parser.should_keep_alive()
-        else:
+        if not self.status:
             self._chunks.clear()
+        elif self._parser is not None:
+            self.complete = True
+            self.reusable = self._parser.should_keep_alive()
+            # it holds this answer as well, and the two would wait for the garbage collector
+            self._parser = None
 
     def _spoilt(self) -> UpstreamError:
         return broken() if self.status else unreadable()

@@ -93,7 +93,7 @@ def _is_text(block: bytes) -> bool:
 
 def _framing(request: UpstreamRequest) -> bytes:
     """How the end of the body is found."""
-    if request.pieces is not None and request.length is None:
-        return b"\r\ntransfer-encoding: chunked"
     length = len(request.body) if request.pieces is None else request.length
+    if length is None:
+        return b"\r\ntransfer-encoding: chunked"
     return b"\r\ncontent-length: %d" % length if length or request.method in _WITH_A_BODY else b""
