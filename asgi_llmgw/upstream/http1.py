@@ -31,23 +31,6 @@ class Connection(asyncio.Protocol):
         lost: called when it has ended, whoever ended it.
     """
 
-    __slots__ = (
-        "_aborted",
-        "_active",
-        "_answer",
-        "_due",
-        "_end",
-        "_full",
-        "_idle",
-        "_loop",
-        "_lost",
-        "_patience",
-        "_sent",
-        "_timer",
-        "_transport",
-        "origin",
-    )
-
     def __init__(self, origin: Origin, lost: Callable[[Connection], None]) -> None:
         self.origin = origin
         self._lost = lost
@@ -143,9 +126,10 @@ class Connection(asyncio.Protocol):
             self._answer.wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        # no other timer is set from here on
+        self._due = -inf
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
         if self._answer is not None:
             self._answer.end(exc)
         self._lost(self)
@@ -167,6 +151,8 @@ class Connection(asyncio.Protocol):
                 transport.writelines((piece,) if length is not None else (b"%x\r\n" % len(piece), piece, b"\r\n"))
             if self._full:
                 await self._room(answer)
+        if answer.settled:
+            return
         if length is None:
             transport.write(b"0\r\n\r\n")
         elif sent != length:

@@ -29,23 +29,6 @@ class Answer:
         taken: called when the reader has taken more than `HIGH_WATER`.
     """
 
-    __slots__ = (
-        "_chunks",
-        "_head_only",
-        "_lines",
-        "_loop",
-        "_parser",
-        "_taken",
-        "_waiter",
-        "complete",
-        "error",
-        "headers",
-        "on_body",
-        "reusable",
-        "status",
-        "unread",
-    )
-
     def __init__(self, loop: asyncio.AbstractEventLoop, *, head_only: bool, taken: Callable[[], None]) -> None:
         self.status = 0
         self.headers: Headers = ()
@@ -162,8 +145,7 @@ class Answer:
         self._lines.append((name.lower(), value.strip()))
 
     def on_headers_complete(self) -> None:
-        assert self._parser is not None
-        status = self._parser.get_status_code()
+        status = self._parser.get_status_code() if self._parser is not None else 0
         if status == _SWITCHING or _is_too_large(self._lines, self.unread):
             raise ValueError("a head that nobody wants")
         if status >= 200:

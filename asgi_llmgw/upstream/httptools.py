@@ -40,13 +40,17 @@ class _Pool(Pool):
                 return connection
         return None
 
-    async def connect(self, origin: Origin, *, end: float) -> Connection:
-        """A new connection.
+    def new(self, origin: Origin) -> Connection:
+        """A connection that is yet to be made."""
+        return Connection(origin, self._forget)
+
+    async def connect(self, connection: Connection, *, end: float) -> None:
+        """Make it.
 
         Raises:
-            UpstreamError: there is none, or not by then.
+            UpstreamError: it cannot be made, or not by then.
         """
-        connection = Connection(origin, self._forget)
+        origin = connection.origin
         try:
             async with asyncio.timeout_at(end):
                 context = self._tls() if origin.tls else None
@@ -55,7 +59,6 @@ class _Pool(Pool):
             raise too_slow() from exc
         except (OSError, ValueError) as exc:
             raise unreachable() from exc
-        return connection
 
     def keep(self, connection: Connection) -> None:
         """The call is over; the connection may serve another one, unless something may be left on it."""
@@ -116,7 +119,8 @@ class _Call:
             if not answer.unheard or request.pieces is not None:
                 return answer
         connect_end = min(pool.loop.time() + request.timeouts.connect, end)
-        self._connection = connection = await pool.connect(origin, end=connect_end)
+        self._connection = connection = pool.new(origin)
+        await pool.connect(connection, end=connect_end)
         return await connection.ask(request, head, end=end)
 
     def _leave(self) -> None:
