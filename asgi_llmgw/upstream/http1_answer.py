@@ -93,6 +93,7 @@ class Answer:
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as exc:
+            # what follows the end of an answer does it no harm, but none may follow that
             self.reusable = False
             if not self.complete:
                 raise self._spoilt() from exc
@@ -137,9 +138,9 @@ class Answer:
         self.fail(error)
 
     def on_message_begin(self) -> None:
-        # with a hint before it an answer begins more than once, but after its end another one does
+        # a hint before it begins too, but what begins after it is the answer to no question
         if self.complete:
-            self.reusable = False
+            raise ValueError("one answer was asked for")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._lines.append((name.lower(), value.strip()))
@@ -151,8 +152,10 @@ class Answer:
         if status >= 200:
             self.status = status
             self.headers = tuple(self._lines)
-            self.complete = self._head_only
         self._lines.clear()
+        if self._head_only and self.status:
+            self.complete = True
+            raise ValueError("there is no body, and the parser cannot be told")
 
     def on_message_complete(self) -> None:
         if not self.status:

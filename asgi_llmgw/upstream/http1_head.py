@@ -14,7 +14,7 @@ from .common import OURS, TOKEN, USER_AGENT, bad_header, header_name, unreachabl
 
 _URL: Final = re.compile(
     r"(?P<scheme>https?)://"
-    r"(?:[^/?#]*@)?"  # who we are is told in headers alone
+    r"(?:[^\x00-\x20\x7f/?#\\]*@)?"  # who we are is told in headers alone
     r"(?P<host>\[[0-9a-f:.]+\]|[^\x00-\x20\x7f/?#:@\[\]\\]+)(?::(?P<port>[0-9]{0,5}))?"
     r"(?P<target>(?:[/?][!-\"$-~]*)?)"
     r"(?:#.*)?",

@@ -73,6 +73,8 @@ class _Pool(Pool):
         for kept in self._kept.values():
             for connection in kept:
                 connection.abort(broken())
+        # their sockets are closed in the loop's next turn
+        await asyncio.sleep(0)
 
     def forget(self) -> None:
         """Let go of connections whose loop has ended: nothing can be awaited there any more."""
