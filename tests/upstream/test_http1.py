@@ -13,6 +13,7 @@ import pytest
 from asgi_llmgw.errors import InvalidUpstreamResponse, UpstreamError
 from asgi_llmgw.timeouts import Timeouts
 from asgi_llmgw.upstream.base import UpstreamRequest
+from asgi_llmgw.upstream.common import broken
 from asgi_llmgw.upstream.http1 import Connection
 from asgi_llmgw.upstream.http1_head import Origin
 from asgi_llmgw.upstream.httptools import HttptoolsUpstream
@@ -88,6 +89,17 @@ async def test_an_answer_that_came_before_the_question_is_none(upstream: Httptoo
         await ended.wait()
         answer = await connection.ask(UpstreamRequest(url="http://a.example"), b"", end=inf)
         assert answer.error is not None and not answer.status
+
+
+async def test_a_connection_given_up_before_it_stood_does_not_stand(upstream: HttptoolsUpstream) -> None:
+    """F124."""
+    async with fault_server([OK]) as server:
+        connection = Connection(Origin(False, "127.0.0.1", 0), lambda _: None)
+        connection.abort(broken())
+        port = int(server.url.rpartition(":")[2])
+        await asyncio.get_running_loop().create_connection(lambda: connection, "127.0.0.1", port)
+        assert not connection.usable
+        await server.connections_ended()
 
 
 async def test_an_answer_kept_for_too_long_gives_nothing_of_the_next_one(upstream: HttptoolsUpstream) -> None:

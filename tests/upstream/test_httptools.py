@@ -10,6 +10,7 @@ import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from ssl import create_default_context
+from typing import get_args
 
 import pytest
 
@@ -18,6 +19,7 @@ from asgi_llmgw.timeouts import Timeouts
 from asgi_llmgw.upstream import http1, pools
 from asgi_llmgw.upstream.base import UpstreamRequest
 from asgi_llmgw.upstream.httptools import HttptoolsUpstream
+from tests.cancelling import How, run
 from tests.faultup import CHUNKED, OK, Act, FaultServer, Step, chunk, fault_server, response
 from tests.upstream.tls import SelfSigned
 
@@ -195,6 +197,28 @@ async def test_a_call_may_be_cancelled_at_any_moment(secure: bool, self_signed: 
                 assert await ask(upstream, server.url) == b"{}"
             # so that the next one makes a connection of its own
             await upstream.aclose()
+        await gone(server, server.connections)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("how", get_args(How))
+async def test_a_call_may_be_cancelled_at_any_await(how: How) -> None:
+    """F124: while a connection is made, on a new one, and on one that was kept."""
+    upstream = HttptoolsUpstream(limit=1)
+    async with fault_server([OK], [CHUNKED, chunk(b"{}"), chunk(b"")]) as server:
+
+        async def scenario() -> None:
+            for _ in range(2):
+                await ask(upstream, server.url)
+            await upstream.aclose()
+
+        awaits = await run(scenario, at=0, how=how)
+        assert awaits >= 5
+        for at in range(1, awaits + 1):
+            await run(scenario, at=at, how=how)
+            async with asyncio.timeout(1):
+                assert await ask(upstream, server.url) == b"{}"
+        await upstream.aclose()
         await gone(server, server.connections)
 
 
