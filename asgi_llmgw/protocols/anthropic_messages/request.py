@@ -32,6 +32,7 @@ from asgi_llmgw.protocols.base import (
     parse_request,
     unsupported,
 )
+from asgi_llmgw.protocols.plain import plain_head
 
 from .content import cache_control, text_block
 from .messages import Turn, encode_conversation
@@ -54,8 +55,11 @@ def peek(body: bytes) -> RequestHead:
     Raises:
         InvalidRequest: not an object, no model, or one of the two said twice.
     """
-    value = parse_request(body)
     check_repeated(body)
+    plain = plain_head(body)
+    if plain is not None:
+        return plain
+    value = parse_request(body)
     model = value.get("model")
     if not isinstance(model, str) or not model:
         raise InvalidRequest("'model' must be a string with the name of a model.", param="model")

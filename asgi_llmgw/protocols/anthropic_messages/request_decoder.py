@@ -39,6 +39,8 @@ _EFFORTS: Final[dict[str, EffortWord]] = {
     "xhigh": "xhigh",
     "max": "max",
 }
+_SAMPLING: Final = frozenset({"temperature", "top_p", "top_k", "stop_sequences"})
+_UNSAID: Final = Sampling()
 _VISIBLE: Final = {"summarized": True, "omitted": False}
 
 
@@ -62,12 +64,7 @@ def decode_request(body: bytes) -> ChatRequest:
         messages=messages,
         stream=fields.flag("stream") or False,
         max_output_tokens=_max_tokens(fields, kept),
-        sampling=Sampling(
-            temperature=fields.number("temperature"),
-            top_p=fields.number("top_p"),
-            top_k=fields.integer("top_k"),
-            stop=fields.texts("stop_sequences"),
-        ),
+        sampling=_sampling(fields),
         tools=tools,
         tool_choice=choice,
         parallel_tool_calls=parallel,
@@ -86,9 +83,20 @@ def _conversation(fields: Fields, kept: Kept) -> tuple[tuple[Message, ...], tupl
     if not fields.array("messages"):
         raise invalid("messages", "At least one message is required.")
     decoder = MessageDecoder(kept)
-    messages = (*decode_system(fields, kept), *decoder.decode([*fields.objects("messages")]))
+    messages = (*decode_system(fields, kept), *decoder.decode(fields))
     tools = [_tool(tool) for tool in [*fields.objects("tools"), *decoder.definitions]]
     return messages, tuple(tools)
+
+
+def _sampling(fields: Fields) -> Sampling:
+    if not fields.any_of(_SAMPLING):
+        return _UNSAID
+    return Sampling(
+        temperature=fields.number("temperature"),
+        top_p=fields.number("top_p"),
+        top_k=fields.integer("top_k"),
+        stop=fields.texts("stop_sequences"),
+    )
 
 
 def _max_tokens(fields: Fields, kept: Kept) -> int:
