@@ -128,7 +128,7 @@ def write_request(
         request=request,
     )
     if model is not None:
-        request = msgspec.structs.replace(request, model=model)
+        request = request.for_model(model)
     request, astray = addressed_to(request, target)
     request, dropped = _without_foreign_tools(request, target)
     encoded = codec(target).encode_request(request, profile=profile)

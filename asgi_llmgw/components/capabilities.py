@@ -114,7 +114,7 @@ def _missing(facts: ModelFacts, client: Protocol, path: str, body: bytes) -> tup
 
 
 def _modalities(request: ChatRequest) -> Iterator[Modality]:
-    for message in request.messages:
+    for message in request.messages if request.talk is None else ():
         for part in message.parts:
             yield from _of_part(part)
 

@@ -120,6 +120,8 @@ def turn_of(answer: ChatResponse) -> Turn | None:
 
 def missing_turns(request: ChatRequest) -> tuple[str, ...]:
     """The names of turns that came back with calls and without any state."""
+    if request.talk is not None:
+        return ()
     return tuple(name for message in request.messages if (name := _missing(message)))
 
 

@@ -35,7 +35,7 @@ from asgi_llmgw.protocols.base import (
 from asgi_llmgw.protocols.plain import plain_head
 
 from .content import cache_control, text_block
-from .messages import Turn, encode_conversation
+from .messages import Conversation, encode_conversation
 from .schema import NotExpressible, cut_schema
 from .thinking import Thinking, encode_thinking
 from .tools import encode_tools, forces_tool
@@ -44,6 +44,9 @@ from .wire import MAX_CACHE_MARKS, NAME, PATH, SERVICE_TIER_OUT
 _PERSONAL: Final = re.compile(r"@|^\+?[\d\s()./-]{7,}$")
 _NAMES: Final = re.compile(r"[^.\[\]]+")
 _PLACE: Final = re.compile(r"[^.\[\]]+(?:\.[^.\[\]]+|\[\d+\])*")
+_BEFORE: Final = ("tools", "system")
+_MARKED: Final = (*_BEFORE, "messages")
+"""Where breakpoints may stand, in the order in which the vendor reads it."""
 _MADE: Final = ("system", "output_config", "metadata")
 _USER_ID_LIMIT: Final = 256
 _JSON_OBJECT: Final = "Answer with one JSON object and nothing else: no prose, no code fence."
@@ -97,13 +100,14 @@ def encode_request(request: ChatRequest, profile: Profile) -> EncodedRequest:
     """
     notes = Diagnostics()
     _refuse(request)
-    system, turns = encode_conversation(request, profile, notes)
+    conversation = encode_conversation(request, profile, notes)
+    system = conversation.system
     thinking = encode_thinking(
         request.reasoning,
         profile,
         notes,
         max_tokens=request.max_output_tokens,
-        obstacle=_obstacle(request, profile, turns),
+        obstacle=_obstacle(request, profile, conversation),
     )
     if request.max_output_tokens is None:
         notes.defaulted("max_tokens", f"A limit is required: {thinking.max_tokens}.")
@@ -112,7 +116,7 @@ def encode_request(request: ChatRequest, profile: Profile) -> EncodedRequest:
     output_config = _output_config(request.response_format, thinking, profile, system, notes)
     if system:
         body["system"] = [*system]
-    body["messages"] = [{"role": turn.role, "content": [*turn.blocks]} for turn in turns]
+    body["messages"] = conversation.messages
     body |= tools
     if thinking.config is not None:
         body["thinking"] = thinking.config
@@ -121,7 +125,7 @@ def encode_request(request: ChatRequest, profile: Profile) -> EncodedRequest:
     body |= _sampling(request, profile, thinking, notes)
     body |= _envelope(request, notes)
     _extend(body, request, notes)
-    _limit_cache_marks(body, notes)
+    _limit_cache_marks(body, notes, plain=request.talk is not None)
     try:
         return EncodedRequest(PATH, dumps(body), notes.items())
     except JSONError as exc:
@@ -136,15 +140,12 @@ def _refuse(request: ChatRequest) -> None:
             raise unsupported("modalities", f"The model answers in text, not in {modality!r}.")
 
 
-def _obstacle(request: ChatRequest, profile: Profile, turns: list[Turn]) -> str | None:
+def _obstacle(request: ChatRequest, profile: Profile, conversation: Conversation) -> str | None:
     """Why thinking with a budget would be refused."""
     if forces_tool(request, profile):
         return "The model cannot think when it is forced to call a tool."
-    spoken = [turn for turn in turns if turn.role != "system"]
-    if spoken[-1].blocks[0].get("type") == "tool_result":
-        first = spoken[-2].blocks[0].get("type")
-        if first not in ("thinking", "redacted_thinking"):
-            return "The model's thinking before its tool calls is missing, so it cannot think on."
+    if conversation.thoughtless:
+        return "The model's thinking before its tool calls is missing, so it cannot think on."
     return None
 
 
@@ -286,9 +287,13 @@ def _place(body: JSONObject, path: str, value: JSONValue) -> bool:
     return True
 
 
-def _limit_cache_marks(body: JSONObject, notes: Diagnostics) -> None:
-    """At most four breakpoints are taken: the last ones reach furthest. The automatic one counts as well."""
-    marked = [block for block in _blocks(body) if "cache_control" in block]
+def _limit_cache_marks(body: JSONObject, notes: Diagnostics, *, plain: bool) -> None:
+    """At most four breakpoints are taken: the last ones reach furthest. The automatic one counts as well.
+
+    Args:
+        plain: there is none in the messages.
+    """
+    marked = [block for block in _blocks(body, _BEFORE if plain else _MARKED) if "cache_control" in block]
     allowed = MAX_CACHE_MARKS - ("cache_control" in body)
     for block in marked[: max(len(marked) - allowed, 0)]:
         del block["cache_control"]
@@ -296,9 +301,9 @@ def _limit_cache_marks(body: JSONObject, notes: Diagnostics) -> None:
         notes.dropped("cache_control", f"{len(marked) - allowed} cache breakpoints more than the vendor takes.")
 
 
-def _blocks(body: JSONObject) -> Iterator[JSONObject]:
-    """All blocks that may carry a breakpoint, in the order in which the vendor reads them."""
-    for name in ("tools", "system", "messages"):
+def _blocks(body: JSONObject, names: tuple[str, ...]) -> Iterator[JSONObject]:
+    """The blocks in these members that may carry a breakpoint."""
+    for name in names:
         items = body.get(name)
         for item in items if isinstance(items, list) else ():
             if not isinstance(item, dict):

@@ -80,6 +80,8 @@ def _format(request: ChatRequest, profile: Profile, lost: Diagnostics) -> JSONOb
 
 def _resolution(request: ChatRequest, lost: Diagnostics) -> str | None:
     """One for the whole request, which every model knows: the finest that was asked for."""
+    if request.talk is not None:
+        return None
     details: set[str] = set()
     for message in request.messages:
         for part in message.parts:

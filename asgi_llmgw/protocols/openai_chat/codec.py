@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
 
 from asgi_llmgw.errors import GatewayError, InvalidRequest, UpstreamError

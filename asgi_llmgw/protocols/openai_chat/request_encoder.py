@@ -22,8 +22,11 @@ def encode_request(request: ChatRequest, profile: Profile) -> EncodedRequest:
     """
     diagnostics = Diagnostics()
     messages = MessageEncoder(profile, diagnostics)
-    for index, message in enumerate(request.messages):
-        messages.add(message, f"messages[{index}]")
+    if request.talk is not None:
+        messages.add_talk(request.talk)
+    else:
+        for index, message in enumerate(request.messages):
+            messages.add(message, f"messages[{index}]")
     data: JSONObject = {"model": request.model, "messages": messages.finish()}
     if request.max_output_tokens is not None:
         data[profile.max_tokens_field] = request.max_output_tokens
