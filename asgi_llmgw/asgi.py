@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import Final, cast
+from typing import Final
 
 import anyio
 
 from asgi_llmgw._types import Headers, Message, Receive, Scope, Send
+from asgi_llmgw.answer import ClientDisconnected as ClientDisconnected
 from asgi_llmgw.errors import RequestError
 
 MIB: Final = 1024 * 1024
@@ -32,13 +33,9 @@ STREAMING: Final[Headers] = (*UNCACHED, (b"x-accel-buffering", b"no"))
 """On every event stream: nothing between us and the client may hold it back."""
 
 
-class ClientDisconnected(Exception):
-    """The client has gone; nobody is left to answer."""
-
-
 def headers_of(scope: Scope) -> Headers:
     """The request's headers, copied: servers have been seen appending trailers to the list they handed out."""
-    return tuple((bytes(name).lower(), bytes(value)) for name, value in scope.get("headers") or ())
+    return tuple([(bytes(name).lower(), bytes(value)) for name, value in scope.get("headers") or ()])
 
 
 def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str | None:
@@ -55,8 +52,11 @@ def route_path(scope: Scope) -> str:
     Servers and frameworks differ in whether `path` includes `root_path`; it is taken off only where it is a true
     prefix of whole segments.
     """
-    path = cast(str, scope.get("path") or "/")
-    root = cast(str, scope.get("root_path") or "").rstrip("/")
+    path: str = scope.get("path") or "/"
+    given: str = scope.get("root_path") or ""
+    if not given:
+        return path
+    root = given.rstrip("/")
     if root and (path == root or path.startswith(root + "/")):
         return path[len(root) :] or "/"
     return path
@@ -64,7 +64,7 @@ def route_path(scope: Scope) -> str:
 
 def path_with_query(scope: Scope) -> str:
     """`route_path` and the query string, as codecs take it."""
-    query = cast(bytes, scope.get("query_string") or b"")
+    query: bytes = scope.get("query_string") or b""
     path = route_path(scope)
     return f"{path}?{query.decode('latin-1')}" if query else path
 
@@ -97,32 +97,43 @@ async def read_body(
     declared = header(headers, b"content-length")
     if declared is not None and declared.isdecimal() and int(declared) > limit:
         raise _too_large(limit)
-    with anyio.CancelScope() as scope:
-        body = bytearray()
-        pace = _Pace(scope, body, timeout=timeout, min_rate=min_rate)
-        try:
-            while True:
-                message = await receive()
-                chunk = _body_of(message)
-                if len(body) + len(chunk) > limit:
-                    raise _too_large(limit)
-                if not body and not message.get("more_body", False):
-                    return chunk
-                body += chunk
-                if not message.get("more_body", False):
-                    return bytes(body)
-        finally:
-            pace.stop()
+    too_slow = asyncio.timeout(None)
+    try:
+        async with too_slow:
+            return await _read_in_time(receive, too_slow, limit=limit, timeout=timeout, min_rate=min_rate)
+    except TimeoutError:
+        if not too_slow.expired():
+            raise
     raise RequestError("The request body came too slowly.", kind="request_timeout")
+
+
+async def _read_in_time(
+    receive: Receive, too_slow: asyncio.Timeout, *, limit: int, timeout: float, min_rate: float
+) -> bytes:
+    body = bytearray()
+    pace = _Pace(too_slow, body, timeout=timeout, min_rate=min_rate)
+    try:
+        while True:
+            message = await receive()
+            chunk = _body_of(message)
+            if len(body) + len(chunk) > limit:
+                raise _too_large(limit)
+            if not body and not message.get("more_body", False):
+                return chunk
+            body += chunk
+            if not message.get("more_body", False):
+                return bytes(body)
+    finally:
+        pace.stop()
 
 
 class _Pace:
     """The one timer of a body: it is set to the moment at which the body is too slow if nothing more comes."""
 
-    __slots__ = ("_body", "_loop", "_min_rate", "_scope", "_started", "_timeout", "_timer")
+    __slots__ = ("_body", "_loop", "_min_rate", "_started", "_timeout", "_timer", "_too_slow")
 
-    def __init__(self, scope: anyio.CancelScope, body: bytearray, *, timeout: float, min_rate: float) -> None:
-        self._scope = scope
+    def __init__(self, too_slow: asyncio.Timeout, body: bytearray, *, timeout: float, min_rate: float) -> None:
+        self._too_slow = too_slow
         self._body = body
         self._timeout = timeout
         self._min_rate = min_rate
@@ -140,7 +151,7 @@ class _Pace:
         ends = self._started + min(self._timeout, enough)
         # a timer may be a little early
         if ends <= self._loop.time() + 0.001:
-            self._scope.cancel()
+            self._too_slow.reschedule(ends)
         else:
             self._timer = self._loop.call_at(ends, self._check)
 
@@ -148,7 +159,8 @@ class _Pace:
 def _body_of(message: Message) -> bytes:
     match message["type"]:
         case "http.request":
-            return cast(bytes, message.get("body", b"") or b"")
+            body: bytes = message.get("body", b"") or b""
+            return body
         case "http.disconnect":
             raise ClientDisconnected
         case _:
@@ -212,9 +224,7 @@ async def while_connected(
     """
     task = asyncio.get_running_loop().create_task(work)
     try:
-        with anyio.CancelScope() as watching:
-            task.add_done_callback(lambda _: watching.cancel())
-            await watch_disconnect(receive)
+        await _watch_while(task, receive)
         if not task.done():
             patience = left()
             if patience != 0:
@@ -224,6 +234,26 @@ async def while_connected(
             await _end(task, let_go)
     if task.done() and not task.cancelled():
         task.result()
+
+
+async def _watch_while(task: asyncio.Task[None], receive: Receive) -> None:
+    """Return when the client has gone or the task is over."""
+    watching = asyncio.timeout(None)
+    waits = True
+
+    def wake(_: asyncio.Task[None]) -> None:
+        if waits:
+            watching.reschedule(0)
+
+    try:
+        async with watching:
+            task.add_done_callback(wake)
+            await watch_disconnect(receive)
+    except TimeoutError:
+        if not watching.expired():
+            raise
+    finally:
+        waits = False
 
 
 async def _end(task: asyncio.Task[None], let_go: Callable[[], Awaitable[None]]) -> None:

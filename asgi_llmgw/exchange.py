@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final, Literal, TypeAlias
 
-from asgi_llmgw._types import Headers, Scope
+from asgi_llmgw._types import Headers, Scope, Send
+from asgi_llmgw.answer import Answer
 from asgi_llmgw.errors import GatewayError, UpstreamError
 from asgi_llmgw.ir import Diagnostic, Protocol, Usage
 from asgi_llmgw.uploads import Upload
 
 SCOPE_KEY: Final = "asgi_llmgw"
+_ANY: Final = "*"
 
 Operation: TypeAlias = Literal[
     "chat",
@@ -62,7 +64,7 @@ class Principal:
 
     def may_use(self, model: str) -> bool:
         """Whether one of the allow-list's globs covers this model name."""
-        return any(fnmatchcase(model, pattern) for pattern in self.models)
+        return _ANY in self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,7 @@ class Exchange:
         text_length: characters that the last attempt has streamed, for an estimate where usage is missing.
         cost: what all attempts have cost, in millionths of a USD; None where no price is known.
         cache: whether the answer came out of the response cache; None where there is none for this request.
+        answer: how far the client's answer has got, where somebody watches it.
         upload: the body, where it is passed on while it comes.
         limited: which kind of limit the request was refused for (`key_rpm`), a metric label.
     """
@@ -173,6 +176,7 @@ class Exchange:
     cost: int | None = None
     cache: Literal["hit", "miss"] | None = None
     limited: str | None = None
+    answer: Answer | None = field(default=None, repr=False)
     upload: Upload | None = field(default=None, repr=False)
     diagnostics: tuple[Diagnostic, ...] = ()
 
@@ -184,6 +188,17 @@ class Exchange:
             return found
         headers = tuple((bytes(name).lower(), bytes(value)) for name, value in scope.get("headers") or ())
         return cls(request_id=new_request_id(), headers=headers)
+
+    def watched(self, send: Send) -> tuple[Answer, Send]:
+        """The answer, and the `send` to hand on: the same one where the answer is watched further out."""
+        if self.answer is not None:
+            return self.answer, send
+        self.answer = Answer(send)
+        return self.answer, self.answer
+
+    def within(self, scope: Scope) -> Scope:
+        """A scope that has this record: the same one where it does already."""
+        return scope if scope.get(SCOPE_KEY) is self else {**scope, SCOPE_KEY: self}
 
     def fail(self, error: GatewayError) -> None:
         """Note that an attempt failed, and whose fault that was."""

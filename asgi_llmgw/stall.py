@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
-from typing import Final, Self, cast
+from typing import Final, Self
 
 from asgi_llmgw._types import Message, Send
 from asgi_llmgw.asgi import ClientDisconnected
@@ -63,9 +63,9 @@ class StallGuard:
             raise ClientStalled
         if self._timer is None and self._seconds:
             self._timer = self._loop.call_later(self._seconds, self._look)
-        body = message.get("body", b"")
+        body: bytes = message.get("body", b"")
         if len(body) > PIECE:
-            await self._in_pieces(message, cast(bytes, body))
+            await self._in_pieces(message, body)
             return
         self._since = self._loop.time()
         await self._send(message)

@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 
 from asgi_llmgw._types import ASGIApp, Headers, Receive, Scope, Send
 from asgi_llmgw.errors import AuthError, ConfigError, GatewayError, RequestError
-from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Operation, Principal
+from asgi_llmgw.exchange import Exchange, Operation, Principal
 from asgi_llmgw.render import deny_websocket, send_error
 
 PUBLIC: Final[frozenset[Operation]] = frozenset({"health", "ready", "metrics"})
@@ -114,8 +114,11 @@ class AuthMiddleware:
             await self._app(scope, receive, send)
             return
         exchange = Exchange.get_or_create(scope)
-        query, query_keys = _take_query_keys(scope.get("query_string") or b"")
-        inner: Scope = {**scope, SCOPE_KEY: exchange, "query_string": query}
+        inner = exchange.within(scope)
+        query_keys: list[bytes] = []
+        if given := scope.get("query_string"):
+            query, query_keys = _take_query_keys(given)
+            inner = {**inner, "query_string": query}
         if exchange.operation not in self._public:
             try:
                 exchange.principal = await self._identify(inner, exchange.headers, query_keys)
@@ -143,9 +146,9 @@ class AuthMiddleware:
         secret = _presented(headers, query_keys)
         if secret is not None and len(secret) <= MAX_SECRET:
             digest = hashlib.sha256(secret).hexdigest()
-            key = self._keys.get(digest)
-            if key is not None and hmac.compare_digest(key.digest, digest):
-                return self._principal(key)
+            known = self._keys.get(digest)
+            if known is not None and hmac.compare_digest(known[0].digest, digest):
+                return self._principal(*known)
         if self._verify is not None and (secret is None or len(secret) <= MAX_SECRET):
             principal = await self._verify(scope, None if secret is None else secret.decode("latin-1"))
             if principal is not None:
@@ -154,22 +157,23 @@ class AuthMiddleware:
             return self._anonymous
         raise _unknown_caller()
 
-    def _principal(self, key: Key) -> Principal:
+    def _principal(self, key: Key, principal: Principal) -> Principal:
         if key.expires is not None and key.expires.timestamp() <= self._clock():
             raise _unknown_caller()
-        return Principal(key.name, key.models, key.tenant)
+        return principal
 
 
-def _by_digest(keys: Iterable[Key]) -> dict[str, Key]:
-    found: dict[str, Key] = {}
+def _by_digest(keys: Iterable[Key]) -> dict[str, tuple[Key, Principal]]:
+    """Each key and who comes with it."""
+    found: dict[str, tuple[Key, Principal]] = {}
     names: set[str] = set()
     for key in keys:
         if key.name in names:
             raise ConfigError(f"two keys are named {key.name!r}")
         if key.digest in found:
-            raise ConfigError(f"the keys {found[key.digest].name!r} and {key.name!r} share a secret")
+            raise ConfigError(f"the keys {found[key.digest][0].name!r} and {key.name!r} share a secret")
         names.add(key.name)
-        found[key.digest] = key
+        found[key.digest] = key, Principal(key.name, key.models, key.tenant)
     return found
 
 
@@ -190,20 +194,20 @@ def _presented(headers: Headers, query_keys: list[bytes]) -> bytes | None:
     Raises:
         RequestError: there are several, and nobody could say which one counts.
     """
-    secrets = set(query_keys)
+    secrets = [*query_keys]
     authorized = False
     for name, value in headers:
         if name == b"authorization":
             if authorized:
                 raise _ambiguous()
             authorized = True
-            secrets.add(_bearer(value))
+            secrets.append(_bearer(value))
         elif name in _KEY_HEADERS:
-            secrets.add(value.strip(b" \t"))
-    secrets.discard(b"")
-    if len(secrets) > 1:
+            secrets.append(value.strip(b" \t"))
+    told = {secret for secret in secrets if secret}
+    if len(told) > 1:
         raise _ambiguous()
-    return next(iter(secrets), None)
+    return told.pop() if told else None
 
 
 def _bearer(value: bytes) -> bytes:
@@ -214,8 +218,6 @@ def _bearer(value: bytes) -> bytes:
 
 def _take_query_keys(query: bytes) -> tuple[bytes, list[bytes]]:
     """The query string with the values of `key` blanked, and those values."""
-    if not query:
-        return query, []
     pairs: list[bytes] = []
     found: list[bytes] = []
     for pair in query.split(b"&"):

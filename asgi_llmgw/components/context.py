@@ -11,7 +11,8 @@ from itertools import chain
 from typing import Final
 
 from asgi_llmgw._types import ASGIApp, Headers, Message, Receive, Scope, Send
-from asgi_llmgw.asgi import ClientDisconnected, header, headers_of, send_gone
+from asgi_llmgw.answer import Answer, ClientDisconnected
+from asgi_llmgw.asgi import header, headers_of, send_gone
 from asgi_llmgw.errors import ErrorKind, GatewayError, RequestError, UpstreamError
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Outcome, Tried, new_request_id
 from asgi_llmgw.json import JSONObject
@@ -91,7 +92,7 @@ class ContextMiddleware:
         headers = headers_of(scope)
         exchange = self._exchange(scope, headers)
         guard = StallGuard(send, self._send_stall())
-        watched = _WatchedSend(guard, exchange, closable=_is_http_1(scope))
+        answer = exchange.answer = _ClientAnswer(guard, exchange, closable=_is_http_1(scope))
         cancelled = True
         try:
             async with guard:
@@ -99,17 +100,17 @@ class ContextMiddleware:
                     problem = _problem(scope, headers)
                     if problem is not None:
                         raise problem
-                    await self._app({**scope, SCOPE_KEY: exchange, "headers": list(headers)}, receive, watched)
-                    if not watched.started:
+                    await self._app({**scope, SCOPE_KEY: exchange, "headers": list(headers)}, receive, answer)
+                    if answer.status is None:
                         raise _no_answer(exchange)
                 except Exception as error:
-                    await _answer_failure(error, scope, exchange, watched)
+                    await _answer_failure(error, scope, exchange, answer)
             cancelled = False
         except ClientStalled:
             exchange.outcome = "client_disconnected"
             _logger.warning("request %s: the client took nothing of its answer for too long", exchange.request_id)
         finally:
-            exchange.outcome = exchange.outcome or watched.outcome(cancelled=cancelled)
+            exchange.outcome = exchange.outcome or answer.outcome(cancelled=cancelled)
             self._log(scope, exchange)
 
     def _exchange(self, scope: Scope, headers: Headers) -> Exchange:
@@ -168,95 +169,84 @@ class ContextMiddleware:
         return entry
 
 
-class _WatchedSend:
-    """A `send` that knows how far the answer got and puts the request's id on it."""
+class _ClientAnswer(Answer):
+    """The client's answer: it gets the request's id, and what no cache may keep says so."""
 
-    __slots__ = ("_closable", "_exchange", "_send", "finished", "started", "streaming")
+    __slots__ = ("_closable", "_exchange")
 
     def __init__(self, send: Send, exchange: Exchange, *, closable: bool) -> None:
-        self._send = send
+        super().__init__(send)
         self._exchange = exchange
         self._closable = closable
-        self.started = False
-        self.streaming = False
-        self.finished = False
 
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.started = True
-            self._exchange.status = message["status"]
-            message = {**message, "headers": self._headers(message)}
-        try:
-            await self._send(message)
-        except OSError as exc:
-            # what servers of ASGI 2.4 and later do once the client has gone
-            raise ClientDisconnected from exc
-        if message["type"] == "http.response.body":
-            self.finished = not message.get("more_body", False)
-
-    def _headers(self, message: Message) -> list[tuple[bytes, bytes]]:
-        ours = request_id_headers(self._exchange.client_protocol, self._exchange.request_id)
-        names = {name for name, _ in ours}
-        headers = [(name, value) for name, value in message.get("headers") or () if name not in names]
-        self.streaming = any(name == b"content-type" and b"text/event-stream" in value for name, value in headers)
+    def _begin(self, message: Message) -> Message:
+        exchange = self._exchange
+        exchange.status = message["status"]
+        ours = request_id_headers(exchange.client_protocol, exchange.request_id)
+        names = [name for name, _ in ours]
+        headers, stored = [], False
+        for pair in message.get("headers") or ():
+            if pair[0] not in names:
+                headers.append(pair)
+                stored = stored or pair[0] == NO_STORE[0]
         # without an operation it is a page of the host's own, which may well be kept
-        if self._exchange.operation is not None and all(name != NO_STORE[0] for name, _ in headers):
+        if exchange.operation is not None and not stored:
             headers.append(NO_STORE)
         if message["status"] in _BODY_LEFT and self._closable:
             headers.append(_CLOSE)
-        return headers + ours
+        return super()._begin({**message, "headers": headers + ours})
 
     def outcome(self, *, cancelled: bool) -> Outcome:
         """How it ended, if nobody below said so. Servers cancel requests whose client has gone."""
         if isinstance(self._exchange.failure, UpstreamError):
             return "upstream_error"
         if self.finished:
-            return "completed" if (self._exchange.status or 500) < 400 else "rejected"
+            return "completed" if (self.status or 500) < 400 else "rejected"
         return "client_disconnected" if cancelled else "rejected"
 
 
-async def _answer_failure(error: Exception, scope: Scope, exchange: Exchange, watched: _WatchedSend) -> None:
+async def _answer_failure(error: Exception, scope: Scope, exchange: Exchange, answer: _ClientAnswer) -> None:
     """Answer for what escaped, as long as there is somebody to answer."""
     leaf = _leaf(error)
     try:
         if isinstance(leaf, ClientDisconnected):
             exchange.outcome = exchange.outcome or "client_disconnected"
-            if not watched.started:
-                await send_gone(watched)
+            if answer.status is None:
+                await send_gone(answer)
             return
         if isinstance(leaf, GatewayError):
             told = leaf
         else:
             _logger.error("request %s failed: %s", exchange.request_id, describe(error))
             told = GatewayError("The gateway failed to answer this request.", code="internal_error")
-        if not watched.finished:
+        if not answer.finished:
             if exchange.outcome is None:
                 exchange.fail(told)
-            await _send_failure(told, scope, exchange, watched)
+            await _send_failure(told, scope, exchange, answer)
     except ClientDisconnected:
         exchange.outcome = "client_disconnected"
 
 
-async def _send_failure(told: GatewayError, scope: Scope, exchange: Exchange, watched: _WatchedSend) -> None:
+async def _send_failure(told: GatewayError, scope: Scope, exchange: Exchange, answer: _ClientAnswer) -> None:
     """The error in full before the answer began, as an event inside a stream, else not at all.
 
     A whole answer that broke off is left unfinished: the server then cuts the connection, and no client takes the
     part it got for all of it.
     """
-    if not watched.started:
+    if answer.status is None:
         await send_error(
-            watched,
+            answer,
             told,
             exchange.client_protocol,
             request_id=exchange.request_id,
             extra_headers=_closing(scope, told),
             head=scope["method"] == "HEAD",
         )
-    elif watched.streaming:
+    elif answer.streaming:
         dialect = codec(exchange.client_protocol or DEFAULT_PROTOCOL)
         # the blank line ends a frame that was cut in two
         frame = dialect.frame_newline * 2 + dialect.encode_stream_error(told).encode(dialect.frame_newline)
-        await watched({"type": "http.response.body", "body": frame, "more_body": False})
+        await answer({"type": "http.response.body", "body": frame, "more_body": False})
 
 
 def _leaf(error: Exception) -> Exception:
@@ -328,7 +318,9 @@ def _tried_entry(tried: Tried) -> JSONObject:
 
 def _text(value: str | None) -> str | None:
     """A client's text, fit for a log: short, and without lone surrogates."""
-    return None if value is None else value[:_MAX_TEXT].encode("utf-8", "replace").decode()
+    if value is None or (len(value) <= _MAX_TEXT and value.isascii()):
+        return value
+    return value[:_MAX_TEXT].encode("utf-8", "replace").decode()
 
 
 def _milliseconds(seconds: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asgi_llmgw._types import ASGIApp, Receive, Scope, Send
-from asgi_llmgw.exchange import SCOPE_KEY, Exchange
+from asgi_llmgw.exchange import Exchange
 from asgi_llmgw.limiting.accounting import cost_of, reported
 from asgi_llmgw.pricing import PriceTable
 
@@ -25,7 +25,7 @@ class CostsMiddleware:
             return
         exchange = Exchange.get_or_create(scope)
         try:
-            await self._app({**scope, SCOPE_KEY: exchange}, receive, send)
+            await self._app(exchange.within(scope), receive, send)
         finally:
             if exchange.cost is None:
                 exchange.cost = cost_of(reported(exchange), self._prices)

@@ -8,9 +8,10 @@ from typing import Final
 
 import anyio
 
-from asgi_llmgw._types import ASGIApp, Message, Receive, Scope, Send
+from asgi_llmgw._types import ASGIApp, Receive, Scope, Send
+from asgi_llmgw.answer import Answer
 from asgi_llmgw.errors import GatewayError
-from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Operation
+from asgi_llmgw.exchange import Exchange, Operation
 from asgi_llmgw.protocols import codec
 from asgi_llmgw.render import DEFAULT_PROTOCOL, send_error
 
@@ -30,12 +31,17 @@ class Drain:
     """Whether requests are refused, and the requests that run; one for each gateway."""
 
     draining: bool = False
-    running: set[anyio.CancelScope] = field(default_factory=set)
+    running: set[asyncio.Timeout] = field(default_factory=set)
 
     def cut(self) -> None:
         """End all that runs, each with an error its client can read."""
-        for scope in list(self.running):
-            scope.cancel()
+        for limit in list(self.running):
+            if not limit.expired():
+                limit.reschedule(0)
+
+
+class _Cut(Exception):
+    """The request was ended because the process ends."""
 
 
 class DrainMiddleware:
@@ -57,79 +63,71 @@ class DrainMiddleware:
         if exchange.operation in ALWAYS:
             await self._app(scope, receive, send)
             return
-        answer = _Answer(send, scope, exchange)
         if self._drain.draining:
-            await answer.refuse()
+            await _refuse(scope, exchange, send)
             return
-        running = anyio.CancelScope()
-        self._drain.running.add(running)
+        answer, send = exchange.watched(send)
         try:
-            with running:
-                await self._app({**scope, SCOPE_KEY: exchange}, receive, answer)
+            await self._run(exchange.within(scope), receive, send)
+        except _Cut:
+            await _cut(scope, exchange, answer, send)
         except asyncio.CancelledError as error:
             if _SERVER_STOPS in str(error):
                 with anyio.CancelScope(shield=True):
-                    await answer.cut()
+                    await _cut(scope, exchange, answer, send)
             raise
-        finally:
-            self._drain.running.discard(running)
-        if running.cancelled_caught:
-            await answer.cut()
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """
+        Raises:
+            _Cut: the process does not wait for it any longer.
+        """
+        limit = asyncio.timeout(None)
+        running = self._drain.running
+        try:
+            async with limit:
+                running.add(limit)
+                try:
+                    await self._app(scope, receive, send)
+                finally:
+                    running.discard(limit)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise _Cut from None
 
 
-class _Answer:
-    """A `send` that knows how far the answer got."""
+async def _refuse(scope: Scope, exchange: Exchange, send: Send) -> None:
+    """Nothing was begun: the client may try again at once, elsewhere."""
+    error = _ending("The gateway is shutting down; try again.")
+    exchange.reject(error)
+    # HTTP/2 has no such header: there, the server says that it goes away
+    closing = str(scope.get("http_version", "1.1")).startswith("1")
+    await send_error(
+        send,
+        error,
+        exchange.client_protocol,
+        request_id=exchange.request_id,
+        extra_headers=((b"connection", b"close"),) if closing else (),
+        head=scope["method"] == "HEAD",
+    )
 
-    __slots__ = ("_exchange", "_scope", "_send", "finished", "started", "streaming")
 
-    def __init__(self, send: Send, scope: Scope, exchange: Exchange) -> None:
-        self._send = send
-        self._scope = scope
-        self._exchange = exchange
-        self.started = False
-        self.streaming = False
-        self.finished = False
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.started = True
-            headers = message.get("headers") or ()
-            self.streaming = any(name == b"content-type" and b"text/event-stream" in value for name, value in headers)
-        elif not message.get("more_body", False):
-            self.finished = True
-        await self._send(message)
-
-    async def refuse(self) -> None:
-        """Nothing was begun: the client may try again at once, elsewhere."""
-        error = _ending("The gateway is shutting down; try again.")
-        self._exchange.reject(error)
-        # HTTP/2 has no such header: there, the server says that it goes away
-        closing = str(self._scope.get("http_version", "1.1")).startswith("1")
-        await send_error(
-            self._send,
-            error,
-            self._exchange.client_protocol,
-            request_id=self._exchange.request_id,
-            extra_headers=((b"connection", b"close"),) if closing else (),
-            head=self._scope["method"] == "HEAD",
-        )
-
-    async def cut(self) -> None:
-        """Say why there is no more; a whole answer that was begun is left unfinished, as nothing can be added to it."""
-        if self.finished:
+async def _cut(scope: Scope, exchange: Exchange, answer: Answer, send: Send) -> None:
+    """Say why there is no more; a whole answer that was begun is left unfinished, as nothing can be added to it."""
+    if answer.ending:
+        return
+    error = _ending("The gateway is shutting down and cannot wait for the rest of this answer.")
+    with anyio.move_on_after(LAST_WORD):
+        if answer.status is None:
+            await _refuse(scope, exchange, send)
             return
-        error = _ending("The gateway is shutting down and cannot wait for the rest of this answer.")
-        exchange = self._exchange
-        with anyio.move_on_after(LAST_WORD):
-            if not self.started:
-                await self.refuse()
-                return
-            exchange.fail(error)
-            if self.streaming:
-                dialect = codec(exchange.client_protocol or DEFAULT_PROTOCOL)
-                # the blank line ends a frame that was cut in two
-                frame = dialect.frame_newline * 2 + dialect.encode_stream_error(error).encode(dialect.frame_newline)
-                await self._send({"type": "http.response.body", "body": frame, "more_body": False})
+        exchange.fail(error)
+        if answer.streaming or answer.as_array:
+            dialect = codec(exchange.client_protocol or DEFAULT_PROTOCOL)
+            # the blank line ends a frame that was cut in two
+            frame = dialect.frame_newline * 2 + dialect.encode_stream_error(error).encode(dialect.frame_newline)
+            await send({"type": "http.response.body", "body": frame, "more_body": False})
 
 
 def _ending(message: str) -> GatewayError:

@@ -44,8 +44,9 @@ class EndpointsMiddleware:
                 if endpoint.operation != "chat":
                     exchange.model = endpoint.model
                 # from here on the path is the protocol's own, wherever we are mounted
-                canonical = {"path": endpoint.path, "raw_path": endpoint.path.encode(), "root_path": ""}
-                await self._app({**scope, **canonical, SCOPE_KEY: exchange}, receive, send)
+                path = endpoint.path
+                canonical = {**scope, "path": path, "raw_path": path.encode(), "root_path": "", SCOPE_KEY: exchange}
+                await self._app(canonical, receive, send)
             case MethodNotAllowed() as refused:
                 exchange.client_protocol = refused.protocol
                 exchange.endpoint = refused.template

@@ -11,7 +11,7 @@ import anyio
 from asgi_llmgw._types import ASGIApp, Message, Receive, Scope, Send
 from asgi_llmgw.asgi import MAX_BODY, ClientDisconnected, read_body, replay, send_gone
 from asgi_llmgw.errors import GatewayError, InvalidUpstreamResponse, UpstreamError
-from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Outcome
+from asgi_llmgw.exchange import Exchange, Outcome
 from asgi_llmgw.hooks import Hooks
 from asgi_llmgw.logs import describe
 from asgi_llmgw.protocols import codec
@@ -49,7 +49,7 @@ class HooksMiddleware:
             await self._app(scope, receive, send)
             return
         exchange = Exchange.get_or_create(scope)
-        scope = {**scope, SCOPE_KEY: exchange}
+        scope = exchange.within(scope)
         answer = _Answer(send, exchange, self._responses, self._events)
         try:
             await self._answer(answer, scope, receive, send)

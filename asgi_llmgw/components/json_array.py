@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import cast
 
 from asgi_llmgw._types import ASGIApp, Message, Receive, Scope, Send
+from asgi_llmgw.answer import Answer, is_event_stream
 from asgi_llmgw.exchange import Exchange
 from asgi_llmgw.framing import JSONArrayFramer
 from asgi_llmgw.sse import SSEDecoder
@@ -23,7 +24,8 @@ class JSONArrayMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and _wants_array(scope):
-            send = _ArraySend(send)
+            answer, send = Exchange.get_or_create(scope).watched(send)
+            send = _ArraySend(send, answer)
         await self._app(scope, receive, send)
 
 
@@ -37,8 +39,9 @@ def _wants_array(scope: Scope) -> bool:
 class _ArraySend:
     """A `send` that changes the framing of one event stream."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, answer: Answer) -> None:
         self._send = send
+        self._answer = answer
         self._streaming = False
         self._frames = SSEDecoder()
         self._array = JSONArrayFramer()
@@ -46,9 +49,7 @@ class _ArraySend:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = list(message.get("headers") or ())
-            self._streaming = any(
-                name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers
-            )
+            self._streaming = self._answer.as_array = is_event_stream(headers)
             if self._streaming:
                 kept = [(name, value) for name, value in headers if name != b"content-type"]
                 message = {**message, "headers": [*kept, (b"content-type", b"application/json")]}

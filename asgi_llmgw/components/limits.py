@@ -6,14 +6,15 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Final, Literal, TypeAlias, cast
+from typing import Final, Literal, TypeAlias
 
 import anyio
 
 from asgi_llmgw._types import ASGIApp, Headers, Message, Receive, Scope, Send
-from asgi_llmgw.asgi import MAX_BODY, ClientDisconnected, read_body, replay, send_gone
+from asgi_llmgw.answer import ClientDisconnected, is_event_stream
+from asgi_llmgw.asgi import MAX_BODY, read_body, replay, send_gone
 from asgi_llmgw.errors import ConfigError, GatewayError
-from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Operation, Target, new_request_id
+from asgi_llmgw.exchange import Exchange, Operation, Target, new_request_id
 from asgi_llmgw.limiting.accounting import Answered, cost_of, tokens_of, used_by
 from asgi_llmgw.limiting.estimate import DEFAULT_OUTPUT_TOKENS, Estimate, estimate, estimate_operation
 from asgi_llmgw.limiting.headers import rate_limit_headers, retry_headers
@@ -99,7 +100,7 @@ class LimitsMiddleware:
         if not limits:
             await self._app(scope, receive, send)
             return
-        scope = {**scope, SCOPE_KEY: exchange}
+        scope = exchange.within(scope)
         standings: Sequence[Standing] = ()
         try:
             expected, receive = await self._estimate(exchange, limits, receive)
@@ -228,11 +229,11 @@ class _Admitted:
         if message["type"] == "http.response.start":
             headers = [*(message.get("headers") or ()), *self._headers]
             self._answered.began = message["status"] < 400
-            self._streaming = any(name == b"content-type" and b"event-stream" in value for name, value in headers)
+            self._streaming = is_event_stream(headers)
             message = {**message, "headers": headers}
         elif message["type"] == "http.response.body":
             if self._answered.began and not self._streaming:
-                self._answered.size += len(cast(bytes, message.get("body", b"")))
+                self._answered.size += len(message.get("body", b""))
             if not message.get("more_body", False):
                 self._answered.finished = True
                 # a client that has its answer may come again at once, and finds its place free

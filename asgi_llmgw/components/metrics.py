@@ -14,10 +14,10 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from asgi_llmgw._types import ASGIApp, Message, Receive, Scope, Send
-from asgi_llmgw.asgi import ClientDisconnected
+from asgi_llmgw._types import ASGIApp, Receive, Scope, Send
+from asgi_llmgw.answer import Answer, ClientDisconnected
 from asgi_llmgw.errors import ConfigError, GatewayError, RequestError, UpstreamError
-from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Operation, Outcome, Target
+from asgi_llmgw.exchange import Exchange, Operation, Outcome, Target
 from asgi_llmgw.ir import Usage
 from asgi_llmgw.pricing import MAX_TOKENS
 from asgi_llmgw.render import NO_STORE, send_document, send_error
@@ -84,20 +84,41 @@ class MetricsMiddleware:
             await self._app(scope, receive, send)
             return
         exchange = Exchange.get_or_create(scope)
-        watched = _WatchedSend(send, self._metrics.streams)
+        answer, send = exchange.watched(send)
+        answer.on_start = self._began
         error: BaseException | None = None
         try:
-            await self._app({**scope, SCOPE_KEY: exchange}, receive, watched)
+            await self._app(exchange.within(scope), receive, send)
         except BaseException as exc:
             error = exc
             raise
         finally:
-            watched.close()
+            if _is_stream(answer):
+                self._metrics.streams.dec()
             if exchange.limited is not None:
                 self._metrics.refuse(exchange, exchange.limited)
             if exchange.operation in COUNTED:
-                outcome = exchange.outcome or watched.outcome(exchange.failure or error)
+                outcome = exchange.outcome or _outcome(answer, exchange.failure or error)
                 self._metrics.record(exchange, outcome, self._clock() - exchange.started, error)
+
+
+    def _began(self, answer: Answer) -> None:
+        if _is_stream(answer):
+            self._metrics.streams.inc()
+
+
+def _is_stream(answer: Answer) -> bool:
+    return answer.streaming or answer.status == _ACCEPTED
+
+
+def _outcome(answer: Answer, error: BaseException | None) -> Outcome:
+    """How it ended, if no component said so."""
+    if isinstance(error, UpstreamError):
+        return "upstream_error"
+    if answer.finished:
+        return "completed" if (answer.status or 500) < 400 else "rejected"
+    cancelled = error is not None and not isinstance(error, Exception)
+    return "client_disconnected" if cancelled or isinstance(error, ClientDisconnected) else "rejected"
 
 
 class MetricsApp:
@@ -178,46 +199,6 @@ class TargetStates(Collector):
         for labels, count in counts.items():
             family.add_metric(labels, count)
         return [family]
-
-
-class _WatchedSend:
-    """A `send` that sees how the answer went and counts it among the open streams while it is one."""
-
-    __slots__ = ("_finished", "_open", "_send", "_status", "_streams")
-
-    def __init__(self, send: Send, streams: Gauge) -> None:
-        self._send = send
-        self._streams = streams
-        self._open = False
-        self._finished = False
-        self._status = 500
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self._status = message["status"]
-            headers = message.get("headers") or ()
-            streamed = any(name == b"content-type" and b"text/event-stream" in value for name, value in headers)
-            if streamed or self._status == _ACCEPTED:
-                self._open = True
-                self._streams.inc()
-        await self._send(message)
-        if message["type"] == "http.response.body" and not message.get("more_body", False):
-            self._finished = True
-
-    def close(self) -> None:
-        """The request is over."""
-        if self._open:
-            self._open = False
-            self._streams.dec()
-
-    def outcome(self, error: BaseException | None) -> Outcome:
-        """How it ended, if no component said so."""
-        if isinstance(error, UpstreamError):
-            return "upstream_error"
-        if self._finished:
-            return "completed" if self._status < 400 else "rejected"
-        cancelled = error is not None and not isinstance(error, Exception)
-        return "client_disconnected" if cancelled or isinstance(error, ClientDisconnected) else "rejected"
 
 
 class _Metrics:
@@ -338,4 +319,4 @@ def _error_type(exchange: Exchange, outcome: Outcome, error: BaseException | Non
 
 def _label(text: str) -> str:
     """A configured name as the exposition can hold it: lone surrogates cannot be written as UTF-8."""
-    return text.encode("utf-8", "replace").decode()
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -7,7 +7,7 @@ from typing import get_args
 
 from asgi_llmgw._types import ASGIApp, Receive, Scope, Send
 from asgi_llmgw.errors import ConfigError, RequestError
-from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Operation
+from asgi_llmgw.exchange import Exchange, Operation
 from asgi_llmgw.render import send_error
 
 
@@ -30,7 +30,7 @@ class OperationsApp:
         exchange = Exchange.get_or_create(scope)
         app = None if exchange.operation is None else self._apps.get(exchange.operation)
         if app is not None:
-            await app({**scope, SCOPE_KEY: exchange}, receive, send)
+            await app(exchange.within(scope), receive, send)
             return
         error = RequestError("This operation is not served here.", kind="not_found", code="unknown_url")
         exchange.reject(error)

@@ -6,7 +6,7 @@ from typing import Final, cast
 
 from asgi_llmgw._types import ASGIApp, Message, Receive, Scope, Send
 from asgi_llmgw.errors import AuthError, GatewayError, RequestError
-from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Operation, Target
+from asgi_llmgw.exchange import Exchange, Operation, Target
 from asgi_llmgw.json import JSONError, as_str, loads, members
 from asgi_llmgw.render import send_error
 from asgi_llmgw.store.responses import ResponseOwner, ResponseOwners
@@ -43,7 +43,7 @@ class PinnedMiddleware:
         if scope["type"] != "http":
             return
         exchange = Exchange.get_or_create(scope)
-        scope = {**scope, SCOPE_KEY: exchange}
+        scope = exchange.within(scope)
         creates = scope["method"] == "POST" and exchange.response_id is None
         try:
             app, target = self._app, await self._target(exchange, creates=creates)

@@ -26,7 +26,7 @@ from asgi_llmgw.asgi import (
     while_connected,
 )
 from asgi_llmgw.errors import GatewayError, InvalidUpstreamResponse, UpstreamError
-from asgi_llmgw.exchange import SCOPE_KEY, Exchange
+from asgi_llmgw.exchange import Exchange
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.passthrough import PassThrough, ask_for_usage, presentable, tells_finish
 from asgi_llmgw.protocols import Codec, RequestHead, codec, skim_response
@@ -101,7 +101,7 @@ class ProxyApp:
         )
         try:
             body = await read_body(receive, headers=exchange.headers, limit=self._max_body)
-            request = call.prepare(path_with_query({**scope, SCOPE_KEY: exchange}), body)
+            request = call.prepare(path_with_query(exchange.within(scope)), body)
         except ClientDisconnected:
             exchange.outcome = "client_disconnected"
             await send_gone(send)

@@ -8,7 +8,7 @@ from typing import Final, cast
 from asgi_llmgw._types import ASGIApp, Message, Receive, Scope, Send
 from asgi_llmgw.asgi import MAX_BODY, ClientDisconnected, read_body, replay, send_gone
 from asgi_llmgw.errors import GatewayError, RequestError
-from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Target
+from asgi_llmgw.exchange import Exchange, Target
 from asgi_llmgw.json import JSONError, JSONObject, as_object, as_str, loads, loads_object, members, repeated_member
 from asgi_llmgw.render import send_error
 from asgi_llmgw.sse import ServerSentEvent, SSEDecoder
@@ -60,7 +60,7 @@ class ResponseOwnersMiddleware:
             return
         if asked.get("store") is not False or asked.get("background") is True:
             send = _Watch(send, exchange, self._owners)
-        await self._app({**scope, SCOPE_KEY: exchange}, replay(body, receive), send)
+        await self._app(exchange.within(scope), replay(body, receive), send)
 
     async def _pinned(self, exchange: Exchange, previous: str) -> tuple[Target, ...]:
         """The targets that have the response this request goes on from."""

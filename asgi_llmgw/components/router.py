@@ -10,14 +10,13 @@ from asgi_llmgw.asgi import (
     BODY_TIMEOUT,
     MAX_BODY,
     ClientDisconnected,
-    header,
     path_with_query,
     read_body,
     replay,
     send_gone,
 )
 from asgi_llmgw.errors import GatewayError, RequestError
-from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Target
+from asgi_llmgw.exchange import Exchange, Target
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.operations.table import wire
 from asgi_llmgw.protocols import RequestHead, codec
@@ -71,7 +70,6 @@ class RouterMiddleware:
             await self._app(scope, receive, send)
             return
         exchange = Exchange.get_or_create(scope)
-        scope = {**scope, SCOPE_KEY: exchange}
         protocol = exchange.client_protocol = self._serve or exchange.client_protocol or "openai_chat"
         try:
             if exchange.upload is None:
@@ -96,9 +94,8 @@ class RouterMiddleware:
         exchange.on_loss = route.on_loss
         exchange.stream_failure = route.stream_failure
         exchange.hedge = route.hedge
-        exchange.session = session_of(exchange.headers, body) if route.sticky else None
-        exchange.targets = self._targets(exchange, route, head.model)
-        await self._app(scope, replay(body, receive), send)
+        self._choose(exchange, route, body)
+        await self._app(exchange.within(scope), replay(body, receive), send)
 
     async def _read(self, receive: Receive, headers: Headers) -> bytes:
         return await read_body(
@@ -116,24 +113,23 @@ class RouterMiddleware:
         written = wire(exchange.operation, protocol)
         return codec(protocol).peek(path, body) if written is None else written.peek(path, body)
 
-    def _targets(self, exchange: Exchange, route: Route, model: str) -> tuple[Target, ...]:
+    def _choose(self, exchange: Exchange, route: Route, body: bytes) -> None:
         """Where the request may go, in the order to try: the route's own targets, then those of its fallbacks.
 
-        A fallback is another model of the gateway's, so the caller must be allowed to use it.
+        A fallback is another model of the gateway's, so the caller must be allowed to use it. Which session it is does
+        not matter where there is no choice.
         """
-        principal = exchange.principal
-        ways = [(route, model)]
+        principal, balancer = exchange.principal, self._balancer
+        ways = [(route.strategy, route.targets_for(exchange.model or ""))]
         for name in route.fallbacks:
             fallback = self._table.match(name)
             if fallback is not None and (principal is None or principal.may_use(name)):
-                ways.append((fallback, name))
-        found: dict[Target, None] = {}
-        for way, name in ways:
-            targets = way.targets_for(name)
-            if self._balancer is not None:
-                targets = self._balancer.order(targets, way.strategy, session=exchange.session)
-            found.update(dict.fromkeys(targets))
-        return tuple(found)
+                ways.append((fallback.strategy, fallback.targets_for(name)))
+        exchange.session = None
+        if balancer is not None and any(balancer.has_choice(targets) for _, targets in ways):
+            exchange.session = session_of(exchange.headers, body) if route.sticky else None
+            ways = [(way, balancer.order(targets, way, session=exchange.session)) for way, targets in ways]
+        exchange.targets = ways[0][1] if len(ways) == 1 else _each_once([targets for _, targets in ways])
 
     def _find(self, exchange: Exchange, model: str) -> Route:
         route = self._table.match(model) if _is_name(model) else None
@@ -146,6 +142,10 @@ class RouterMiddleware:
                 code="model_not_found",
             )
         return route
+
+
+def _each_once(lists: list[tuple[Target, ...]]) -> tuple[Target, ...]:
+    return tuple(dict.fromkeys(target for targets in lists for target in targets))
 
 
 def _as_chat(body: bytes) -> bytes:
@@ -165,12 +165,14 @@ def _shown(model: str) -> str:
 
 
 def _check_media(headers: Headers) -> None:
-    encoding = header(headers, b"content-encoding")
-    if encoding is not None and encoding.lower() != "identity":
-        raise RequestError(
-            "Compressed request bodies are not accepted; send the JSON as it is.", kind="unsupported_media_type"
-        )
-    kind = (header(headers, b"content-type") or "application/json").partition(";")[0].strip().lower()
+    kind = "application/json"
+    for name, value in headers:
+        if name == b"content-type":
+            kind = value.decode("latin-1").partition(";")[0].strip().lower()
+        elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            raise RequestError(
+                "Compressed request bodies are not accepted; send the JSON as it is.", kind="unsupported_media_type"
+            )
     if kind not in _JSON_TYPES and not kind.endswith("+json"):
         raise RequestError(
             "The request body must be JSON (content-type: application/json).", kind="unsupported_media_type"

@@ -7,7 +7,7 @@ from typing import Final
 
 from asgi_llmgw._types import ASGIApp, Receive, Scope, Send
 from asgi_llmgw.errors import RequestError
-from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Target
+from asgi_llmgw.exchange import Exchange, Target
 from asgi_llmgw.providers.base import Provider
 from asgi_llmgw.render import send_error
 from asgi_llmgw.store.responses import ResponseOwner, ResponseOwners
@@ -50,7 +50,7 @@ class StoredResponsesMiddleware:
         if owner is not None:
             exchange.model, exchange.route = owner.model, owner.route
         exchange.targets = (target,)
-        await self._app({**scope, SCOPE_KEY: exchange}, receive, send)
+        await self._app(exchange.within(scope), receive, send)
 
     def _target(self, exchange: Exchange, owner: ResponseOwner | None) -> tuple[Target | None, str]:
         """Where the response is; else what there is to say about it."""

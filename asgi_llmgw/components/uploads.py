@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 from asgi_llmgw._types import ASGIApp, Receive, Scope, Send
 from asgi_llmgw.asgi import BODY_RATE, BODY_TIMEOUT, header, replay, send_gone
 from asgi_llmgw.errors import GatewayError, InvalidRequest, RequestError
-from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Operation
+from asgi_llmgw.exchange import Exchange, Operation
 from asgi_llmgw.operations.multipart import boundary_of
 from asgi_llmgw.operations.table import default_model
 from asgi_llmgw.render import send_error
@@ -68,7 +68,7 @@ class UploadsMiddleware:
             await send_error(send, error, exchange.client_protocol, request_id=exchange.request_id)
             return
         exchange.upload = upload
-        await self._app({**scope, SCOPE_KEY: exchange}, replay(b"", upload.receive), send)
+        await self._app(exchange.within(scope), replay(b"", upload.receive), send)
 
     def _upload(self, exchange: Exchange, kind: str, receive: Receive) -> Upload:
         boundary = boundary_of(kind)

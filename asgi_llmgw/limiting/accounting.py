@@ -19,8 +19,7 @@ _CHARACTERS_PER_TOKEN: Final = 3.0
 _logger: Final = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Used:
+class Used(msgspec.Struct, frozen=True):
     """Tokens of one attempt, and whose they were."""
 
     provider: str
@@ -68,9 +67,7 @@ def used_by(exchange: Exchange, estimate: Estimate, answered: Answered) -> list[
 
 def tokens_of(used: Iterable[Used]) -> int:
     """Input and output of all attempts together."""
-    return sum(_sane(one.usage.input_tokens) or 0 for one in used) + sum(
-        _sane(one.usage.output_tokens) or 0 for one in used
-    )
+    return sum([(_sane(one.usage.input_tokens) or 0) + (_sane(one.usage.output_tokens) or 0) for one in used])
 
 
 def cost_of(used: Iterable[Used], prices: PriceTable) -> int | None:
@@ -99,14 +96,14 @@ def _last(exchange: Exchange, estimate: Estimate, answered: Answered) -> Usage |
         return None
     if estimate.later and answered.finished:
         return Usage(input_tokens=estimate.input_tokens, output_tokens=estimate.output_tokens)
+    whole = exchange.failure is None and (exchange.finish_reason is not None or answered.finished)
+    if whole and usage is not None and _is_sane(usage.input_tokens) and _is_sane(usage.output_tokens):
+        return usage
     length = max(exchange.text_length, answered.size if usage is None and estimate.text else 0)
     seen = Usage(
         input_tokens=estimate.input_tokens, output_tokens=min(math.ceil(length / _CHARACTERS_PER_TOKEN), MAX_TOKENS)
     )
-    if usage is None:
-        return seen
-    whole = exchange.failure is None and (exchange.finish_reason is not None or answered.finished)
-    return _mended(usage, seen, whole=whole)
+    return seen if usage is None else _mended(usage, seen, whole=whole)
 
 
 def _mended(usage: Usage, seen: Usage, *, whole: bool = True) -> Usage:
@@ -124,4 +121,8 @@ def _mended(usage: Usage, seen: Usage, *, whole: bool = True) -> Usage:
 
 
 def _sane(count: int | None) -> int | None:
-    return count if count is not None and 0 <= count <= MAX_TOKENS else None
+    return count if _is_sane(count) else None
+
+
+def _is_sane(count: int | None) -> bool:
+    return count is not None and 0 <= count <= MAX_TOKENS

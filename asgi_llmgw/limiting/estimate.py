@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.json import JSONError, JSONObject, as_int, as_object, as_str, loads, members
@@ -28,16 +29,19 @@ _ANSWERS: Final[Mapping[Protocol, tuple[str, ...]]] = {
     "gemini_generate": ("candidateCount", "candidate_count"),
 }
 _MAX_ANSWERS: Final = 128
+_SMALL: Final[Mapping[Protocol, tuple[str, ...]]] = {
+    protocol: ("model", "background", "generationConfig", "generation_config", *most, *_ANSWERS.get(protocol, ()))
+    for protocol, most in _MOST.items()
+}
+"""The members that are read; what is left of a body is taken for prompt."""
+_BYTES_PER_TOKEN: Final = 3
 _READING: Final = frozenset({"embeddings", "moderations", "rerank", "predict", "caches", "speech"})
 """The operations that generate no tokens, or none that anybody counts."""
-_SMALL: Final = ("model", "background", "generationConfig", "generation_config")
-_LARGE: Final = 64 * 1024
 _MARKS: Final = (b"base64", b"inlineData", b"inline_data", b"encrypted_content", b"ignature")
 """What costs fewer tokens than its length says stands near one of these."""
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(msgspec.Struct, frozen=True):
     """The most that a request is thought to use.
 
     Args:
@@ -64,7 +68,7 @@ def estimate(body: bytes, protocol: Protocol, *, default_output: int = DEFAULT_O
     Raises:
         InvalidRequest: the body is not a JSON object.
     """
-    if len(body) < _LARGE or any(mark in body for mark in _MARKS):
+    if any(mark in body for mark in _MARKS):
         request = parse_request(body)
         input_tokens = estimate_tokens(request)
     else:
@@ -99,16 +103,19 @@ def _skim(body: bytes, protocol: Protocol) -> tuple[JSONObject, int]:
     """The few small members that matter, and the tokens of all others by their length: long texts are not decoded."""
     try:
         found = members(body)
-        small = {*_SMALL, *_MOST.get(protocol, ()), *_ANSWERS.get(protocol, ())} & found.keys()
-        request = {name: loads(bytes(found[name])) for name in small}
+        request = {name: loads(found[name]) for name in _SMALL[protocol] if name in found}
     except JSONError:
         # to be told what is wrong with it
         request = parse_request(body)
         return request, estimate_tokens(request)
-    return request, math.ceil(sum(len(bytes(raw)) for name, raw in found.items() if name not in small) / 3)
+    known = sum([len(found[name]) for name in request])
+    return request, math.ceil((len(body) - known) / _BYTES_PER_TOKEN)
 
 
 def _first(settings: JSONObject, names: tuple[str, ...], ceiling: int) -> int | None:
     """The first of these that is a positive number; a client's absurd one is cut down."""
-    numbers = (as_int(settings.get(name)) for name in names)
-    return next((min(number, ceiling) for number in numbers if number is not None and number > 0), None)
+    for name in names:
+        number = as_int(settings.get(name))
+        if number is not None and number > 0:
+            return min(number, ceiling)
+    return None

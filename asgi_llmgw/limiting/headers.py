@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from asgi_llmgw._types import Headers
@@ -28,16 +29,18 @@ def rate_limit_headers(standings: Iterable[Standing], protocol: Protocol | None,
     """
     if protocol == "gemini_generate":
         return ()
+    tightest: dict[Measure, Standing] = {}
+    for standing in standings:
+        limit = standing.limit
+        if limit.scope == "model" or limit.measure not in _SHOWN:
+            continue
+        known = tightest.get(limit.measure)
+        if known is None or standing.remaining < known.remaining:
+            tightest[limit.measure] = standing
     headers: Headers = ()
-    own = [standing for standing in standings if standing.limit.scope != "model"]
     for measure in _SHOWN:
-        tightest = min(
-            (standing for standing in own if standing.limit.measure == measure),
-            key=lambda standing: standing.remaining,
-            default=None,
-        )
-        if tightest is not None:
-            headers += _of_one(tightest, protocol, now)
+        if measure in tightest:
+            headers += _of_one(tightest[measure], protocol, now)
     return headers
 
 
@@ -56,17 +59,19 @@ def _of_one(standing: Standing, protocol: Protocol | None, now: float) -> Header
     if protocol == "anthropic_messages":
         prefix = b"anthropic-ratelimit-" + kind
         # rounded up to whole seconds, as the API does
-        reset = datetime.fromtimestamp(math.ceil(now), UTC) + timedelta(seconds=math.ceil(standing.reset))
-        return (
-            (prefix + b"-limit", limit),
-            (prefix + b"-remaining", remaining),
-            (prefix + b"-reset", f"{reset:%Y-%m-%dT%H:%M:%SZ}".encode()),
-        )
+        reset = _moment(math.ceil(now) + math.ceil(standing.reset))
+        return ((prefix + b"-limit", limit), (prefix + b"-remaining", remaining), (prefix + b"-reset", reset))
     return (
         (b"x-ratelimit-limit-" + kind, limit),
         (b"x-ratelimit-remaining-" + kind, remaining),
         (b"x-ratelimit-reset-" + kind, _duration(standing.reset)),
     )
+
+
+@lru_cache(maxsize=16)
+def _moment(seconds: int) -> bytes:
+    """The seconds since the epoch as Anthropic's API writes them; most requests of a second share them."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}".encode()
 
 
 def _duration(seconds: float) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from asgi_llmgw._types import Headers
@@ -156,7 +157,7 @@ def match_endpoint(method: str, path: str, headers: Headers) -> Endpoint | Metho
         path: decoded, below the mount point. `/v1` in front may be missing (mounted there) or doubled (a base URL
             that ends in it already).
     """
-    found = _find_gemini(method, path) or _find(path)
+    found = _find_row(method, path)
     if found is None:
         return None
     row, named = found
@@ -167,6 +168,12 @@ def match_endpoint(method: str, path: str, headers: Headers) -> Endpoint | Metho
     if row.operation in _KEPT:
         return Endpoint(row.operation, row.template, protocol, written, response_id=named)
     return Endpoint(row.operation, row.template, protocol, written, named)
+
+
+@lru_cache(maxsize=256)
+def _find_row(method: str, path: str) -> tuple[EndpointRow, str | None] | None:
+    """The same few paths come with nearly all requests."""
+    return _find_gemini(method, path) or _find(path)
 
 
 def models_dialect(headers: Headers) -> Protocol:

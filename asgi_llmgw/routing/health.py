@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, TypeAlias
 
+import msgspec
+
 from asgi_llmgw.errors import FailureClass, UpstreamError
 from asgi_llmgw.exchange import Target
 
@@ -91,6 +93,17 @@ class Lane:
     missing_until: float = -math.inf
     refused_until: float = -math.inf
 
+    @property
+    def is_spotless(self) -> bool:
+        """Nothing that happened on it has ever made it rest."""
+        never = -math.inf
+        return (
+            self.open_until is None
+            and self.cooling_until == never
+            and self.missing_until == never
+            and self.refused_until == never
+        )
+
     def cost(self, now: float) -> float:
         """What choosing it would cost: its latency, once for each request on it and once for ours.
 
@@ -104,8 +117,7 @@ class Lane:
         return self.latency * math.exp((self.measured - now) / DECAY)
 
 
-@dataclass(slots=True)
-class _Cell:
+class _Cell(msgspec.Struct):
     """What happened in one tenth of a breaker's window."""
 
     number: int
@@ -113,8 +125,7 @@ class _Cell:
     failed: int = 0
 
 
-@dataclass(slots=True, eq=False)
-class Ticket:
+class Ticket(msgspec.Struct, eq=False):
     """A request that is on a lane since `began`: it is handed back with what came of it.
 
     A probe decides about the breaker. `waited` is the time to the first token, once that has come.
@@ -173,6 +184,8 @@ class Health:
 
     def state(self, lane: Lane) -> LaneState:
         """`closed` is well; `half_open` may be tried by one request; the others rest."""
+        if lane.is_spotless and not self._benched and not self._down:
+            return "closed"
         now = self.clock()
         if max(self._benched.get(lane.key[:2], -math.inf), lane.refused_until) > now:
             return "benched"

@@ -69,6 +69,12 @@ class Balancer:
             self._two_choices(well)
         return (*well, *resting)
 
+    def has_choice(self, targets: Sequence[Target]) -> bool:
+        """Whether a request can go more than one way: to several targets, or with several keys."""
+        return len(targets) > 1 or any(
+            self._credentials.get(target.provider, _ONE_KEY).count > 1 for target in targets
+        )
+
     def lanes(self, targets: Iterable[Target], *, session: str | None = None) -> dict[Target, list[Lane]]:
         """The lanes of each target, one for each key, the one to take first in front, whether they rest or not.
 
@@ -77,7 +83,7 @@ class Balancer:
         turns: dict[str, int] = {}
         found: dict[Target, list[Lane]] = {}
         for target in targets:
-            lanes = found[target] = list(self._all_lanes(target))
+            lanes = found[target] = self._all_lanes(target)
             if len(lanes) == 1:
                 continue
             name = target.provider
@@ -95,12 +101,12 @@ class Balancer:
                 lanes.sort(key=lambda lane: lane.in_flight)
         return found
 
-    def _all_lanes(self, target: Target) -> Iterable[Lane]:
+    def _all_lanes(self, target: Target) -> list[Lane]:
         count = self._credentials.get(target.provider, _ONE_KEY).count
         numbers: Iterable[int] = range(count)
         if target.credential is not None and target.credential < count:
             numbers = (target.credential,)
-        return (self.health.lane(target, number) for number in numbers)
+        return [self.health.lane(target, number) for number in numbers]
 
     def _is_well(self, target: Target) -> bool:
         return any(self.health.usable(lane) for lane in self._all_lanes(target))

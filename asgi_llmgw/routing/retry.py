@@ -7,10 +7,11 @@ than a budget allows, so that a vendor in trouble is not buried under its own cl
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from asgi_llmgw.errors import FailureClass, GatewayError, UpstreamError
 from asgi_llmgw.exchange import Target
@@ -86,8 +87,7 @@ class RetryBudget:
         self._concurrent -= 1
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """What to do next: wait so many seconds, then ask this target with this key.
 
     `retry` is true where the budget was charged, `in_a_panic` where the lane's breaker is open.
@@ -151,12 +151,12 @@ class Attempts:
     ) -> None:
         self._retries = retries
         self._health: Health = retries.balancer.health
-        self._lanes = retries.balancer.lanes((target for target in targets if usable(target)), session=session)
+        self._lanes = retries.balancer.lanes([target for target in targets if usable(target)], session=session)
         self._ahead = list(self._lanes)
         self._ends = started + retries.policy.deadline
         self._tries = 0
         self._retried = 0
-        self._times: Counter[Target] = Counter()
+        self._times: dict[Target, int] = dict.fromkeys(self._lanes, 0)
         self._tried: set[Lane] = set()
         self._given_up: set[Lane] = set()
         self._told_when: dict[Lane, float] = {}
@@ -214,8 +214,10 @@ class Attempts:
 
     def _fresh(self, target: Target) -> Lane | None:
         """The first lane of a target that may be used and has not been tried."""
-        lanes = (lane for lane in self._lanes[target] if lane not in self._tried)
-        return next((lane for lane in lanes if self._health.usable(lane)), None)
+        for lane in self._lanes[target]:
+            if lane not in self._tried and self._health.usable(lane):
+                return lane
+        return None
 
     def _sibling(self) -> Attempt | None:
         """Another key of the same provider, where the last one was the trouble. A refused key costs no waiting."""

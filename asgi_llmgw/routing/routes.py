@@ -46,6 +46,8 @@ class Route:
 
     def targets_for(self, model: str) -> tuple[Target, ...]:
         """The targets with the client's model name filled in where they pass it on."""
+        if all(target.model != ANY_MODEL for target in self.targets):
+            return self.targets
         passed_on = model.removeprefix(self.strip)
         return tuple(
             Target(target.provider, passed_on, target.weight) if target.model == ANY_MODEL else target

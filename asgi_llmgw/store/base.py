@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
+
+import msgspec
 
 Measure: TypeAlias = Literal["requests", "tokens", "cost", "slots"]
 """What a limit counts; `cost` is in millionths of a USD, `slots` are requests that run at the same time."""
@@ -23,6 +25,9 @@ class Limit:
         ceiling: so much and no more.
         period: `minute` slides: no 60 seconds ever hold more than the ceiling. `day` and `month` are calendar periods
             in UTC. None for slots, which are given back at the end of each request.
+
+    Attributes:
+        counter: what is counted together: a new ceiling goes on with what the old one has counted.
     """
 
     scope: Literal["key", "model", "tenant"]
@@ -30,19 +35,15 @@ class Limit:
     measure: Measure
     ceiling: int
     period: Period | None = None
+    counter: tuple[str, str, str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if (self.period is None) != (self.measure == "slots"):
             raise ValueError("slots have no period, and everything else has one")
-
-    @property
-    def counter(self) -> tuple[str, str, str, str]:
-        """What is counted together: a new ceiling goes on with what the old one has counted."""
-        return (self.scope, self.owner, self.measure, self.period or "")
+        object.__setattr__(self, "counter", (self.scope, self.owner, self.measure, self.period or ""))
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True):
     """So much of a limit is wanted."""
 
     limit: Limit
@@ -53,8 +54,7 @@ class Claim:
             raise ValueError("nobody can claim less than nothing")
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True):
     """How a limit stands: what is left of it, and the seconds until all of it is there again.
 
     Nobody knows when a running request ends: what waits for one alone is said to be there in a second.
@@ -65,8 +65,7 @@ class Standing:
     reset: float
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(msgspec.Struct, frozen=True):
     """All that was claimed is set aside until it is settled, or until its lease runs out.
 
     Args:
@@ -82,8 +81,7 @@ class Reservation:
     time: float
 
 
-@dataclass(frozen=True, slots=True)
-class Denied:
+class Denied(msgspec.Struct, frozen=True):
     """Nothing was set aside, because one limit has not enough left.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, Protocol
 
 from asgi_llmgw.store.base import Limit
@@ -52,11 +53,15 @@ class _Minute:
 
     def __init__(self) -> None:
         self._cells: dict[int, int] = {}
+        self._total = 0
+        self._first_ends = math.inf
 
     def counted(self, now: float) -> int:
-        for cell in [cell for cell in self._cells if cell_end(cell) <= now]:
-            del self._cells[cell]
-        return sum(self._cells.values())
+        if self._first_ends <= now:
+            for cell in [cell for cell in self._cells if cell_end(cell) <= now]:
+                self._total -= self._cells.pop(cell)
+            self._first_ends = cell_end(min(self._cells)) if self._cells else math.inf
+        return self._total
 
     def reset(self, now: float) -> float:
         return cell_end(max(self._cells)) - now if self._cells else 0.0
@@ -79,11 +84,14 @@ class _Minute:
 
     def _add(self, time: float, amount: int) -> None:
         cell = cell_at(time)
-        total = max(0, self._cells.get(cell, 0) + amount)
-        if total:
-            self._cells[cell] = total
-        else:
-            self._cells.pop(cell, None)
+        before = self._cells.get(cell, 0)
+        after = max(0, before + amount)
+        self._total += after - before
+        if after:
+            self._cells[cell] = after
+            self._first_ends = min(self._first_ends, cell_end(cell))
+        elif before:
+            del self._cells[cell]
 
 
 class _Calendar:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias, TypeVar, get_args
 from uuid import uuid4
 
+import msgspec
+
 from asgi_llmgw.store.base import Claim, Denied, Limit, Measure, Reservation, Standing, Store, StoreUnavailable
 from asgi_llmgw.store.breaker import Breaker
 from asgi_llmgw.store.memory import MemoryStore
@@ -32,8 +34,7 @@ _logger: Final = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class _LocalReservation(Reservation):
+class _LocalReservation(Reservation, frozen=True):
     """One that was made here. `owed` is what the shared store has to be told of it."""
 
     local: Reservation
@@ -211,7 +212,7 @@ class GuardedStore:
             if limit.period in ("day", "month"):
                 found.append(Standing(limit, limit.ceiling, seconds_left(limit.period, self._clock())))
             else:
-                found.append(replace(known[limit.counter], limit=limit))
+                found.append(msgspec.structs.replace(known[limit.counter], limit=limit))
         return tuple(found)
 
     def _undo(self, request_id: str, claims: Sequence[Claim]) -> None:

@@ -58,15 +58,18 @@ class MemoryStore:
             self._reap(now)
             known = self._open.get(request_id) or self._over.get(request_id)
             if known is not None:
-                return Reservation(request_id, known.claims, self._standings(known.claims, now), known.time)
-            denied = self._denied(claims, now)
-            if denied is not None:
-                return denied
-            for claim in claims:
-                self._counter(claim).claim(now, claim.amount)
-            self._open[request_id] = _Record(tuple(claims), now, now + lease)
+                counted = [(claim, self._counter(claim)) for claim in known.claims]
+                return Reservation(request_id, known.claims, _standings(counted, now), known.time)
+            counted = [(claim, self._counter(claim)) for claim in claims]
+            for claim, counter in counted:
+                if counter.counted(now) + claim.amount > claim.limit.ceiling:
+                    return self._denied(counted, now)
+            for claim, counter in counted:
+                counter.claim(now, claim.amount)
+            taken = tuple(claims)
+            self._open[request_id] = _Record(taken, now, now + lease)
             heapq.heappush(self._leases, (now + lease, request_id))
-            return Reservation(request_id, tuple(claims), self._standings(claims, now), now)
+            return Reservation(request_id, taken, _standings(counted, now), now)
 
     async def renew(self, reservations: Sequence[Reservation], /, *, lease: float) -> None:
         """These requests are still running: leases that have not ended yet last `lease` seconds from now, or longer."""
@@ -110,23 +113,15 @@ class MemoryStore:
             counter = self._counters[key] = make_counter(claim.limit)
         return counter
 
-    def _denied(self, claims: Sequence[Claim], now: float) -> Denied | None:
-        worst: tuple[float, Claim] | None = None
-        for claim in claims:
-            counter = self._counter(claim)
-            excess = counter.counted(now) + claim.amount - claim.limit.ceiling
-            if excess > 0:
-                wait = counter.wait(now, excess)
-                if worst is None or wait > worst[0]:
-                    worst = wait, claim
-        return worst and Denied(worst[1].limit, worst[0], self._standings(claims, now))
-
-    def _standings(self, claims: Sequence[Claim], now: float) -> tuple[Standing, ...]:
-        found = []
-        for claim in claims:
-            counter = self._counter(claim)
-            found.append(Standing(claim.limit, max(0, claim.limit.ceiling - counter.counted(now)), counter.reset(now)))
-        return tuple(found)
+    def _denied(self, counted: Sequence[tuple[Claim, Counter]], now: float) -> Denied:
+        """Of several limits that are short, the one that is short for longest; the first of equal ones."""
+        waits = [
+            (counter.wait(now, excess), claim.limit)
+            for claim, counter in counted
+            if (excess := counter.counted(now) + claim.amount - claim.limit.ceiling) > 0
+        ]
+        wait, limit = max(waits, key=lambda short: short[0])
+        return Denied(limit, wait, _standings(counted, now))
 
     def _give_back(self, record: _Record) -> None:
         for claim in record.claims:
@@ -162,6 +157,15 @@ class MemoryStore:
         if len(self._leases) > 2 * len(self._open) + 100:
             self._leases = [(record.ends, request_id) for request_id, record in self._open.items()]
             heapq.heapify(self._leases)
+
+
+def _standings(counted: Sequence[tuple[Claim, Counter]], now: float) -> tuple[Standing, ...]:
+    return tuple(
+        [
+            Standing(claim.limit, max(0, claim.limit.ceiling - counter.counted(now)), counter.reset(now))
+            for claim, counter in counted
+        ]
+    )
 
 
 class _Entry(msgspec.Struct, frozen=True):

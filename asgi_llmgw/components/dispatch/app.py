@@ -12,7 +12,7 @@ from asgi_llmgw.components.dispatch.attempt import Runner
 from asgi_llmgw.components.dispatch.guard import HOLD_SECONDS
 from asgi_llmgw.components.dispatch.hedge import Hedging
 from asgi_llmgw.errors import ConfigError, GatewayError, InvalidUpstreamResponse, RequestError, UpstreamError
-from asgi_llmgw.exchange import SCOPE_KEY, Exchange
+from asgi_llmgw.exchange import Exchange
 from asgi_llmgw.render import send_error
 from asgi_llmgw.routing.health import Health
 from asgi_llmgw.routing.policy import Balancer
@@ -54,7 +54,7 @@ class DispatchApp:
         if scope["type"] != "http":
             return
         exchange = Exchange.get_or_create(scope)
-        scope = {**scope, SCOPE_KEY: exchange}
+        scope = exchange.within(scope)
         try:
             body = await read_body(receive, headers=exchange.headers, limit=self._max_body)
             failure = await self._try_all(exchange, scope, body, receive, send)

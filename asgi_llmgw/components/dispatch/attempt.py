@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import anyio
+import msgspec
 
 from asgi_llmgw._types import ASGIApp, Receive, Scope, Send
 from asgi_llmgw.asgi import ClientDisconnected, replay, watch_disconnect
@@ -16,8 +16,7 @@ from asgi_llmgw.routing.health import Ticket
 from asgi_llmgw.routing.retry import Attempt, Retries
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """What came of an attempt: the client has been answered, or a failure that it has not seen.
 
     Neither where the attempt was not made: its lane rests by now.

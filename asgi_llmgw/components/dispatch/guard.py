@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, cast
+from typing import Final
 
 from asgi_llmgw._types import Message, Send
 from asgi_llmgw.asgi import ClientDisconnected
@@ -49,10 +49,10 @@ class CommitGuard:
         self._on_content = on_content
         self._held: list[Message] = []
         self._bytes = 0
-        self._lock = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._late: asyncio.Task[None] | None = None
         self._flushed = False
+        self._over: asyncio.Event | None = None
         self.committed = False
 
     async def __call__(self, message: Message) -> None:
@@ -60,28 +60,21 @@ class CommitGuard:
         if self._on_content is not None and self._exchange.first_token is not None and message.get("more_body"):
             tell, self._on_content = self._on_content, None
             tell()
-        # committed is not enough: what was held may be on its way still
-        if not self._flushed:
-            async with self._lock:
-                if await self._hold(message):
-                    return
-        await self._send(message)
-
-    async def _hold(self, message: Message) -> bool:
         if self.committed:
-            return False
+            if not self._flushed:
+                await self._until_flushed()
+            await self._send(message)
+            return
         self._held.append(message)
         if message["type"] == "http.response.start":
             if message["status"] < 400 and self._hold_seconds is not None:
                 self._timer = asyncio.get_running_loop().call_later(self._hold_seconds, self._time_is_up)
-            return True
-        self._bytes += len(cast(bytes, message.get("body", b"")))
-        if self._exchange.failure is None and self._ready(message):
+        elif self._ready(message):
             await self._flush()
-        return True
 
     def _ready(self, message: Message) -> bool:
-        if self._held[0]["status"] >= 400:
+        self._bytes += len(message.get("body", b""))
+        if self._exchange.failure is not None or self._held[0]["status"] >= 400:
             return False
         return (
             self._exchange.first_token is not None
@@ -92,9 +85,8 @@ class CommitGuard:
 
     async def commit(self) -> None:
         """Let the client see what is held."""
-        async with self._lock:
-            if self._held and not self.committed:
-                await self._flush()
+        if self._held and not self.committed:
+            await self._flush()
 
     async def commit_refusal(self) -> bool:
         """Let the client see the error the attempt answered with; False if it did not get as far as an answer."""
@@ -127,6 +119,15 @@ class CommitGuard:
         if self._timer is not None:
             self._timer.cancel()
         held, self._held = self._held, []
-        for message in held:
-            await self._send(message)
-        self._flushed = True
+        try:
+            for message in held:
+                await self._send(message)
+        finally:
+            self._flushed = True
+            if self._over is not None:
+                self._over.set()
+
+    async def _until_flushed(self) -> None:
+        """What was held is on its way still, sent by the timer's task."""
+        self._over = self._over or asyncio.Event()
+        await self._over.wait()

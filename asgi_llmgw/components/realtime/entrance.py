@@ -9,7 +9,7 @@ from asgi_llmgw._types import ASGIApp, Headers, Receive, Scope, Send
 from asgi_llmgw.asgi import ClientDisconnected, header, read_body, replay, send_gone
 from asgi_llmgw.components.realtime.socket import SOCKET_KEY
 from asgi_llmgw.errors import AuthError, GatewayError, RequestError
-from asgi_llmgw.exchange import SCOPE_KEY, Exchange
+from asgi_llmgw.exchange import Exchange
 from asgi_llmgw.json import dumps
 from asgi_llmgw.render import UPGRADE_REQUIRED, send_error
 
@@ -57,7 +57,7 @@ class RealtimeEntrance:
             protocol = exchange.client_protocol
             await send_error(send, error, protocol, request_id=exchange.request_id, status=status)
             return
-        await self._app({**scope, SCOPE_KEY: exchange}, replay(body, receive), send)
+        await self._app(exchange.within(scope), replay(body, receive), send)
 
 
 def _no_socket() -> RequestError:

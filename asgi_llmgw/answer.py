@@ -1,0 +1,69 @@
+"""How far the answer to a request has got, as far as can be told from the messages that pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from asgi_llmgw._types import Message, Send
+
+
+class ClientDisconnected(Exception):
+    """The client has gone; nobody is left to answer."""
+
+
+def is_event_stream(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether these headers say so; names are in lower case."""
+    for name, value in headers:
+        if name == b"content-type":
+            return b"text/event-stream" in value
+    return False
+
+
+class Answer:
+    """A `send` that sees how far the answer has got.
+
+    The outermost component that wants to know puts one around and leaves it at `Exchange.answer`; all within look at
+    it there and need none of their own.
+
+    Attributes:
+        status: None until the answer has begun.
+        streaming: it is an event stream.
+        as_array: it is one that somebody further in writes as a JSON array.
+        ending: its last message is on the way.
+        finished: its last message has been taken.
+        on_start: told when it begins.
+    """
+
+    __slots__ = ("_send", "as_array", "ending", "finished", "on_start", "status", "streaming")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status: int | None = None
+        self.streaming = False
+        self.as_array = False
+        self.ending = False
+        self.finished = False
+        self.on_start: Callable[[Answer], None] | None = None
+
+    async def __call__(self, message: Message) -> None:
+        """Pass a message on.
+
+        Raises:
+            ClientDisconnected: the server says that the client has gone, as those of ASGI 2.4 and later do.
+        """
+        if message["type"] == "http.response.start":
+            message = self._begin(message)
+        elif message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.ending = True
+        try:
+            await self._send(message)
+        except OSError as exc:
+            raise ClientDisconnected from exc
+        self.finished = self.ending
+
+    def _begin(self, message: Message) -> Message:
+        self.status = message["status"]
+        self.streaming = is_event_stream(message.get("headers") or ())
+        if self.on_start is not None:
+            self.on_start(self)
+        return message
