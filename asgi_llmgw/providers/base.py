@@ -22,6 +22,8 @@ AuthStyle: TypeAlias = Literal["bearer", "x-api-key", "x-goog-api-key", "api-key
 _VERSION_IN_BASE: Final[dict[Protocol, str]] = {"openai_chat": "/v1", "openai_responses": "/v1"}
 """OpenAI-style base URLs end in the version, as in OpenAI's own SDKs; the other protocols keep it in the path."""
 
+_MAX_REMEMBERED: Final = 1024
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
@@ -65,10 +67,18 @@ class Provider:
     timeouts: Timeouts = Timeouts()
     key_rotation: KeyRotation = "round_robin"
     on_disconnect: Literal["cancel", "drain"] = "cancel"
+    _found: dict[str, Profile] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def profile_for(self, model: str) -> Profile:
         """The facts about one of its models."""
-        return next((found for pattern, found in self.profiles if fnmatchcase(model, pattern)), self.profile)
+        profile = self._found.get(model)
+        if profile is None:
+            profile = next((said for pattern, said in self.profiles if fnmatchcase(model, pattern)), self.profile)
+            if len(self._found) >= _MAX_REMEMBERED:
+                # models' names may be the clients'
+                self._found.clear()
+            self._found[model] = profile
+        return profile
 
     def does(self, operation: str) -> bool:
         """Whether it has this operation itself, where its protocols have it."""

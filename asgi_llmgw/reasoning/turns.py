@@ -112,6 +112,8 @@ class TurnRecorder:
 
 def turn_of(answer: ChatResponse) -> Turn | None:
     """The turn in a whole answer."""
+    if not any(type(part) is ToolCallPart for choice in answer.choices for part in choice.parts):
+        return None
     recorder = TurnRecorder()
     for event in explode(answer):
         recorder.observe(event)
