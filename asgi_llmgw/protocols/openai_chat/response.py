@@ -48,6 +48,9 @@ from .media import image_url
 from .usage import decode_logprobs, decode_usage, encode_logprobs, encode_usage
 from .wire import NAME, finish_in, finish_out
 
+_PLAIN_MEMBERS: Final = frozenset({"role", "content"})
+_PLAIN_ENDINGS: Final = frozenset({"stop", "length"})
+
 
 def decode_response(body: bytes) -> ChatResponse:
     """The answer a vendor sent.
@@ -151,6 +154,9 @@ def _decode_choice(value: JSONValue, position: int, data: JSONObject) -> Choice:
 
 def decode_message(message: JSONObject) -> list[OutputPart]:
     """The parts of a message; empty strings and placeholders are nothing."""
+    content = message.get("content")
+    if isinstance(content, str) and content and not any(message[name] for name in message.keys() - _PLAIN_MEMBERS):
+        return [TextPart(content)]
     parts: list[Part] = [*reasoning_parts(message), *decode_content(message.get("content"))]
     refusal = as_str(message.get("refusal"))
     if refusal:
@@ -272,6 +278,14 @@ def encode_response(response: ChatResponse, context: StreamContext) -> EncodedRe
 
 
 def _encode_choice(choice: Choice, legacy: bool, context: StreamContext, diagnostics: Diagnostics) -> JSONObject:
+    text = _only_text(choice)
+    if text is not None:
+        return {
+            "index": choice.index,
+            "message": {"role": "assistant", "content": text, "refusal": None},
+            "logprobs": None,
+            "finish_reason": choice.finish.kind,
+        }
     path = f"choices[{choice.index}]"
     message = _MessageWriter(path, legacy, context, diagnostics)
     for part in choice.parts:
@@ -290,6 +304,14 @@ def _encode_choice(choice: Choice, legacy: bool, context: StreamContext, diagnos
         else encode_logprobs(logprobs, refusal=bool(message.refusal and not message.texts)),
         "finish_reason": finish_out(choice.finish.kind, calls=calls, legacy=legacy),
     }
+
+
+def _only_text(choice: Choice) -> str | None:
+    """The text of a choice that is nothing else and has ended as most do."""
+    if len(choice.parts) != 1 or choice.finish.kind not in _PLAIN_ENDINGS or choice.logprobs is not None:
+        return None
+    part = choice.parts[0]
+    return part.text if isinstance(part, TextPart) and part.signature is None else None
 
 
 class _MessageWriter:
