@@ -5,13 +5,13 @@ What is anything else is read in the general way, which knows what to make of it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Final, Generic, TypeVar
 
 import msgspec
 
 from asgi_llmgw.ir import Message, Role, TextPart
-from asgi_llmgw.json import JSONValue
+from asgi_llmgw.json import MAX_NODES, JSONValue
 from asgi_llmgw.protocols.base import RequestHead
 
 
@@ -30,6 +30,35 @@ def plain_head(body: bytes) -> RequestHead | None:
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
     return RequestHead(head.model, head.stream or False) if head.model else None
+
+
+_Speaker = TypeVar("_Speaker", bound=Role)
+_Request = TypeVar("_Request")
+
+
+class Said(msgspec.Struct, Generic[_Speaker], forbid_unknown_fields=True, gc=False):
+    """A message of a role and a text, and no more."""
+
+    role: _Speaker
+    content: Annotated[str, msgspec.Meta(min_length=1)]
+
+
+def plain_request(decoder: msgspec.json.Decoder[_Request], body: bytes) -> _Request | None:
+    """A request that has only the members of this type; None for any other.
+
+    What is long could hold more values than are taken, and is counted in the general way.
+    """
+    if len(body) > MAX_NODES:
+        return None
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, ValueError):
+        return None
+
+
+def messages_of(said: Sequence[Said[_Speaker]]) -> tuple[Message, ...]:
+    """The same for everyone."""
+    return tuple([Message(one.role, (TextPart(one.content),)) for one in said])
 
 
 def plain_message(message: JSONValue, roles: Mapping[str, Role]) -> Message | None:
