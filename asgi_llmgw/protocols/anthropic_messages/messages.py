@@ -82,13 +82,15 @@ def encode_conversation(request: ChatRequest, profile: Profile, notes: Diagnosti
 
 def _talk(talk: Talk, profile: Profile, notes: Diagnostics) -> Conversation:
     """What is said in turn needs no putting in order."""
-    writer = _Writer(CallBook((), notes), profile, notes)
+    system: list[JSONObject] = []
     if talk.system is not None:
+        writer = _Writer(CallBook((), notes), profile, notes)
         writer.add(0, talk.system)
+        system = writer.system
     messages: list[JSONValue] = [
         {"role": role, "content": [{"type": "text", "text": text}]} for role, text in talk.by_speaker()
     ]
-    return Conversation(writer.system, messages)
+    return Conversation(system, messages)
 
 
 def _thoughtless(turns: list[Turn]) -> bool:

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Final
 
 from asgi_llmgw.errors import InvalidRequest
-from asgi_llmgw.ir import ChatRequest, ResponseFormat
+from asgi_llmgw.ir import ChatRequest, ResponseFormat, Sampling
 from asgi_llmgw.json import (
     JSONError,
     JSONObject,
@@ -44,10 +44,8 @@ from .wire import MAX_CACHE_MARKS, NAME, PATH, SERVICE_TIER_OUT
 _PERSONAL: Final = re.compile(r"@|^\+?[\d\s()./-]{7,}$")
 _NAMES: Final = re.compile(r"[^.\[\]]+")
 _PLACE: Final = re.compile(r"[^.\[\]]+(?:\.[^.\[\]]+|\[\d+\])*")
-_BEFORE: Final = ("tools", "system")
-_MARKED: Final = (*_BEFORE, "messages")
-"""Where breakpoints may stand, in the order in which the vendor reads it."""
 _MADE: Final = ("system", "output_config", "metadata")
+_UNSAID: Final = Sampling()
 _USER_ID_LIMIT: Final = 256
 _JSON_OBJECT: Final = "Answer with one JSON object and nothing else: no prose, no code fence."
 
@@ -125,7 +123,8 @@ def encode_request(request: ChatRequest, profile: Profile) -> EncodedRequest:
     body |= _sampling(request, profile, thinking, notes)
     body |= _envelope(request, notes)
     _extend(body, request, notes)
-    _limit_cache_marks(body, notes, plain=request.talk is not None)
+    if system or tools or request.talk is None:
+        _limit_cache_marks(body, notes)
     try:
         return EncodedRequest(PATH, dumps(body), notes.items())
     except JSONError as exc:
@@ -189,6 +188,8 @@ def _output_config(
 
 def _sampling(request: ChatRequest, profile: Profile, thinking: Thinking, notes: Diagnostics) -> JSONObject:
     sampling = request.sampling
+    if sampling == _UNSAID:
+        return {}
     result: JSONObject = {}
     for name, value in (("temperature", sampling.temperature), ("top_p", sampling.top_p), ("top_k", sampling.top_k)):
         if value is None:
@@ -287,13 +288,9 @@ def _place(body: JSONObject, path: str, value: JSONValue) -> bool:
     return True
 
 
-def _limit_cache_marks(body: JSONObject, notes: Diagnostics, *, plain: bool) -> None:
-    """At most four breakpoints are taken: the last ones reach furthest. The automatic one counts as well.
-
-    Args:
-        plain: there is none in the messages.
-    """
-    marked = [block for block in _blocks(body, _BEFORE if plain else _MARKED) if "cache_control" in block]
+def _limit_cache_marks(body: JSONObject, notes: Diagnostics) -> None:
+    """At most four breakpoints are taken: the last ones reach furthest. The automatic one counts as well."""
+    marked = [block for block in _blocks(body) if "cache_control" in block]
     allowed = MAX_CACHE_MARKS - ("cache_control" in body)
     for block in marked[: max(len(marked) - allowed, 0)]:
         del block["cache_control"]
@@ -301,9 +298,9 @@ def _limit_cache_marks(body: JSONObject, notes: Diagnostics, *, plain: bool) -> 
         notes.dropped("cache_control", f"{len(marked) - allowed} cache breakpoints more than the vendor takes.")
 
 
-def _blocks(body: JSONObject, names: tuple[str, ...]) -> Iterator[JSONObject]:
-    """The blocks in these members that may carry a breakpoint."""
-    for name in names:
+def _blocks(body: JSONObject) -> Iterator[JSONObject]:
+    """All blocks that may carry a breakpoint, in the order in which the vendor reads them."""
+    for name in ("tools", "system", "messages"):
         items = body.get(name)
         for item in items if isinstance(items, list) else ():
             if not isinstance(item, dict):

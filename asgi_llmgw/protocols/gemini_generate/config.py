@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from asgi_llmgw.ir import ChatRequest, MediaPart, ToolResultPart
+from typing import Final
+
+from asgi_llmgw.ir import ChatRequest, MediaPart, Sampling, ToolResultPart
 from asgi_llmgw.json import JSONObject, JSONValue
 from asgi_llmgw.protocols.base import Diagnostics, Profile, unsupported
 
 from .schema import gemini_schema
 from .wire import RESOLUTION, clamp_budget, effort_of_budget, thinking_budget, thinking_level
 
-_MAX_STOP: int = 5
+_MAX_STOP: Final = 5
+_UNSAID: Final = Sampling()
 
 
 def encode_config(request: ChatRequest, profile: Profile, lost: Diagnostics) -> JSONObject:
@@ -39,6 +42,8 @@ def encode_config(request: ChatRequest, profile: Profile, lost: Diagnostics) -> 
 
 def _sampling(request: ChatRequest, lost: Diagnostics) -> JSONObject:
     sampling = request.sampling
+    if sampling == _UNSAID:
+        return {}
     if len(sampling.stop) > _MAX_STOP:
         raise unsupported("stop", f"Gemini takes {_MAX_STOP} stop sequences at most.")
     if sampling.logit_bias:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from typing import assert_never
+from typing import Final, assert_never
 
-from asgi_llmgw.ir import ChatRequest, CustomTool, ResponseFormat, ServerTool, Tool
+from asgi_llmgw.ir import ChatRequest, CustomTool, ResponseFormat, Sampling, ServerTool, Tool
 from asgi_llmgw.json import JSONObject, JSONValue, dumps
 from asgi_llmgw.protocols.base import Diagnostics, EncodedRequest, Profile, safe_tool_name, unsupported
 from asgi_llmgw.protocols.openai.words import MAX_IDENTIFIER, SERVICE_TIERS, budget_effort
 
 from .message_encoder import MessageEncoder
 from .wire import MAX_STOP, NAME, PATH
+
+_UNSAID: Final = Sampling()
 
 
 def encode_request(request: ChatRequest, profile: Profile) -> EncodedRequest:
@@ -62,6 +64,8 @@ def _put(data: JSONObject, key: str, value: JSONValue) -> None:
 
 def _sampling(data: JSONObject, request: ChatRequest, profile: Profile, diagnostics: Diagnostics) -> None:
     sampling = request.sampling
+    if sampling == _UNSAID:
+        return
     for key, value in (("temperature", sampling.temperature), ("top_p", sampling.top_p)):
         if value is None:
             continue
