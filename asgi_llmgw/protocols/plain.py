@@ -33,7 +33,7 @@ def plain_head(body: bytes) -> RequestHead | None:
 
 
 _Speaker = TypeVar("_Speaker", bound=Role)
-_Request = TypeVar("_Request")
+_Type = TypeVar("_Type")
 
 
 class Said(msgspec.Struct, Generic[_Speaker], forbid_unknown_fields=True, gc=False):
@@ -43,17 +43,17 @@ class Said(msgspec.Struct, Generic[_Speaker], forbid_unknown_fields=True, gc=Fal
     content: Annotated[str, msgspec.Meta(min_length=1)]
 
 
-def plain_request(decoder: msgspec.json.Decoder[_Request], body: bytes) -> _Request | None:
-    """A request that has only the members of this type; None for any other.
-
-    What is long could hold more values than are taken, and is counted in the general way.
-    """
-    if len(body) > MAX_NODES:
-        return None
+def only_these(decoder: msgspec.json.Decoder[_Type], body: bytes) -> _Type | None:
+    """What has the members of this type and no others; None for all else."""
     try:
         return decoder.decode(body)
-    except (msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return None
+
+
+def plain_request(decoder: msgspec.json.Decoder[_Type], body: bytes) -> _Type | None:
+    """The same for a client's request: in a long one there could be more values than are taken."""
+    return only_these(decoder, body) if len(body) <= MAX_NODES else None
 
 
 def messages_of(said: Sequence[Said[_Speaker]]) -> tuple[Message, ...]:

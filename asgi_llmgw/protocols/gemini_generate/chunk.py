@@ -51,7 +51,6 @@ class TextAnswer(_Body, forbid_unknown_fields=True, gc=False, rename="camel", kw
 read_text_chunk: Final = msgspec.json.Decoder(TextChunk).decode
 """Reads a chunk of text; raises one of `OTHERWISE` for any other."""
 
-read_text_answer: Final = msgspec.json.Decoder(TextAnswer).decode
-"""The same for a whole answer."""
-
 OTHERWISE: Final = (msgspec.DecodeError, ValueError)
+
+text_answer: Final = msgspec.json.Decoder(TextAnswer)

@@ -24,9 +24,10 @@ from asgi_llmgw.ir import (
     accumulate,
 )
 from asgi_llmgw.json import JSONError, JSONObject, JSONValue, as_int, as_list, as_object, as_str, loads
+from asgi_llmgw.protocols.plain import only_these
 
 from .candidate import Candidate, enum_name
-from .chunk import OTHERWISE, read_text_answer, read_text_chunk
+from .chunk import OTHERWISE, read_text_chunk, text_answer
 from .errors import error_of
 from .wire import BLOCK_NUMBERS, FINISH, MODALITY_NUMBERS, SERVICE_TIER_IN, UNSAID
 
@@ -69,9 +70,8 @@ def decode_response(body: bytes) -> ChatResponse:
 
 def _text_answer(body: bytes) -> ChatResponse | None:
     """The answer, if it is a text and nothing else."""
-    try:
-        answer = read_text_answer(body)
-    except OTHERWISE:
+    answer = only_these(text_answer, body)
+    if answer is None:
         return None
     (candidate,) = answer.candidates
     (part,) = candidate.content.parts

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Final, assert_never
 
-import msgspec
-
 from asgi_llmgw.errors import InvalidUpstreamResponse
 from asgi_llmgw.ir import (
     Base64Source,
     ChatResponse,
     Choice,
     CitationPart,
-    FinishKind,
     MediaPart,
     OutputPart,
     Part,
@@ -23,7 +20,6 @@ from asgi_llmgw.ir import (
     ToolResultPart,
     UnknownPart,
     UrlSource,
-    Usage,
 )
 from asgi_llmgw.json import (
     JSONError,
@@ -35,7 +31,6 @@ from asgi_llmgw.json import (
     as_str,
     dumps,
     dumps_text,
-    loads,
     loads_object,
 )
 from asgi_llmgw.protocols.base import Diagnostics, EncodedResponse, StreamContext
@@ -45,10 +40,10 @@ from asgi_llmgw.protocols.openai.words import SERVICE_TIERS
 
 from .carriers import all_details, google_extra, google_signature, place_signatures, reasoning_parts
 from .media import image_url
+from .plain_answer import plain_answer
 from .usage import decode_logprobs, decode_usage, encode_logprobs, encode_usage
 from .wire import NAME, finish_in, finish_out
 
-_PLAIN_MEMBERS: Final = frozenset({"role", "content"})
 _PLAIN_ENDINGS: Final = frozenset({"stop", "length"})
 
 
@@ -59,6 +54,9 @@ def decode_response(body: bytes) -> ChatResponse:
         UpstreamError: it is an error in spite of its status.
         InvalidUpstreamResponse: it cannot be read.
     """
+    plain = plain_answer(body)
+    if plain is not None:
+        return plain
     try:
         data = loads_object(body)
     except JSONError:
@@ -79,48 +77,6 @@ def decode_response(body: bytes) -> ChatResponse:
         system_fingerprint=as_str(data.get("system_fingerprint")) or None,
         legacy_functions=any(_legacy_call(as_object(choice).get("message")) for choice in raw_choices),
     )
-
-
-class _Message(msgspec.Struct):
-    content: str
-    tool_calls: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    function_call: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-
-
-class _Choice(msgspec.Struct):
-    message: _Message
-    finish_reason: str
-    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-
-
-class _Answer(msgspec.Struct):
-    choices: list[_Choice]
-    usage: msgspec.Raw = msgspec.Raw(b"null")
-    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-
-
-_skim: Final = msgspec.json.Decoder(_Answer).decode
-
-
-def skim_response(body: bytes) -> tuple[Usage | None, FinishKind] | None:
-    """Usage and the ending of an answer of plain text; None for any other, and for all that is odd.
-
-    What `decode_response` would refuse is odd. The rest of the answer is not read.
-    """
-    if not body.isascii() or b"\\ud" in body:
-        return None
-    try:
-        answer = _skim(body)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return None
-    if answer.error is not msgspec.UNSET or not answer.choices:
-        return None
-    for choice in answer.choices:
-        message = choice.message
-        odd = (choice.error, message.tool_calls, message.function_call)
-        if not choice.finish_reason or any(value is not msgspec.UNSET for value in odd):
-            return None
-    return decode_usage(loads(bytes(answer.usage))), finish_in(answer.choices[0].finish_reason, calls=False).kind
 
 
 def _legacy_call(message: JSONValue) -> JSONObject | None:
@@ -154,9 +110,6 @@ def _decode_choice(value: JSONValue, position: int, data: JSONObject) -> Choice:
 
 def decode_message(message: JSONObject) -> list[OutputPart]:
     """The parts of a message; empty strings and placeholders are nothing."""
-    content = message.get("content")
-    if isinstance(content, str) and content and not any(message[name] for name in message.keys() - _PLAIN_MEMBERS):
-        return [TextPart(content)]
     parts: list[Part] = [*reasoning_parts(message), *decode_content(message.get("content"))]
     refusal = as_str(message.get("refusal"))
     if refusal:
