@@ -16,6 +16,7 @@ import msgspec
 
 JSONValue: TypeAlias = "bool | int | float | str | list[JSONValue] | dict[str, JSONValue] | None"
 JSONObject: TypeAlias = dict[str, JSONValue]
+_Container: TypeAlias = "JSONObject | list[JSONValue]"
 
 MAX_DEPTH: Final = 64
 MAX_NODES: Final = 500_000
@@ -163,7 +164,7 @@ def replace_model(body: bytes, model: str) -> bytes:
         return with_members(body, {"model": model})
     if _value.decode(raw) == model:
         return body
-    if body.count(_MODEL) == 1 and b"\\u00" not in body:
+    if body.count(_MODEL) == 1 and not (b"\\" in body and b"\\u00" in body):
         # there is no other string or name like it, so this is the outer one
         colon = _COLON.match(body, body.find(_MODEL) + len(_MODEL))
         if colon is not None and body.startswith(bytes(raw), colon.end()):
@@ -184,7 +185,8 @@ def repeated_member(body: bytes, names: tuple[str, ...]) -> str | None:
     A second full parse happens only when the text gives a reason for suspicion.
     """
     found = _any_of(names).findall(body)
-    if len(found) == len(set(found)) and b"\\u00" not in body:
+    # one byte is found much faster than several
+    if len(found) == len(set(found)) and not (b"\\" in body and b"\\u00" in body):
         return None
     pairs: list[str] = []
 
@@ -204,7 +206,7 @@ def repeated_member(body: bytes, names: tuple[str, ...]) -> str | None:
 
 @lru_cache(maxsize=64)
 def _any_of(names: tuple[str, ...]) -> re.Pattern[bytes]:
-    return re.compile(b'"(?:%b)"' % b"|".join(re.escape(name.encode()) for name in names))
+    return re.compile(rb'"(%b)"\s*:' % b"|".join(re.escape(name.encode()) for name in names))
 
 
 def type_name(value: object) -> str:
@@ -277,23 +279,24 @@ def _check_text(body: bytes) -> None:
         raise _too_large()
 
 
-def _check_size(value: JSONValue) -> None:
+def _check_size(value: JSONObject) -> None:
     """Walk the containers, level by level, so that the walk itself cannot be made to recurse."""
-    level: list[JSONValue] = [value]
-    nodes = 0
-    for _ in range(MAX_DEPTH + 1):
-        nodes += len(level)
+    level: list[_Container] = [value]
+    nodes = 1
+    for _ in range(MAX_DEPTH):
+        nodes += sum(map(len, level))
         if nodes > MAX_NODES:
             raise _too_large()
         level = [
             item
             for node in level
-            if isinstance(node, (dict, list))
-            for item in (node.values() if isinstance(node, dict) else node)
+            for item in (node.values() if type(node) is dict else node)
+            if type(item) is dict or type(item) is list
         ]
         if not level:
             return
-    raise _too_deep()
+    if any(level):
+        raise _too_deep()
 
 
 def _too_deep() -> JSONError:

@@ -48,6 +48,8 @@ class ToolNames:
     @classmethod
     def of(cls, request: ChatRequest, target: Codec) -> ToolNames | None:
         """For the answers to this request; None where nothing has to be undone."""
+        if not request.tools and not request.legacy_functions:
+            return None
         named = [tool for tool in request.tools if isinstance(tool, (Tool, CustomTool))]
         renamed = {target.tool_name(tool.name): tool.name for tool in named}
         renamed = {wire: name for wire, name in renamed.items() if wire != name}

@@ -128,7 +128,7 @@ def write_request(
         request=request,
     )
     if model is not None:
-        request = msgspec.structs.replace(request, model=model)
+        request = request.for_model(model)
     request, astray = addressed_to(request, target)
     request, dropped = _without_foreign_tools(request, target)
     encoded = codec(target).encode_request(request, profile=profile)
@@ -142,6 +142,8 @@ def _without_foreign_tools(request: ChatRequest, target: Protocol) -> tuple[Chat
 
     Agents offer such tools by default (web search), and most tasks never need them.
     """
+    if not request.tools:
+        return request, ()
     kept = tuple(tool for tool in request.tools if not isinstance(tool, ServerTool) or tool.protocol == target)
     choice = request.tool_choice
     if len(kept) == len(request.tools) or (choice is not None and choice.mode == "required" and not kept):

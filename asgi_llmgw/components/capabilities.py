@@ -8,7 +8,7 @@ from typing import Final
 from asgi_llmgw._types import ASGIApp, Receive, Scope, Send
 from asgi_llmgw.asgi import MAX_BODY, ClientDisconnected, path_with_query, read_body, replay, send_gone
 from asgi_llmgw.errors import GatewayError, InvalidRequest
-from asgi_llmgw.exchange import SCOPE_KEY, Exchange
+from asgi_llmgw.exchange import Exchange
 from asgi_llmgw.ir import ChatRequest, MediaPart, Part, Protocol, ServerTool, ToolResultPart
 from asgi_llmgw.metadata import Modality, ModelFacts
 from asgi_llmgw.protocols import codec
@@ -52,7 +52,7 @@ class CapabilitiesMiddleware:
             await self._app(scope, receive, send)
             return
         exchange = Exchange.get_or_create(scope)
-        scope = {**scope, SCOPE_KEY: exchange}
+        scope = exchange.within(scope)
         model = exchange.upstream_model or exchange.model
         facts = None if model is None else self._facts_for(model)
         words = () if facts is None else _words(facts)
@@ -114,7 +114,7 @@ def _missing(facts: ModelFacts, client: Protocol, path: str, body: bytes) -> tup
 
 
 def _modalities(request: ChatRequest) -> Iterator[Modality]:
-    for message in request.messages:
+    for message in request.messages if request.talk is None else ():
         for part in message.parts:
             yield from _of_part(part)
 

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, cast
 
-import msgspec
-
 from asgi_llmgw._types import ASGIApp, Headers, Message, Receive, Scope, Send
 from asgi_llmgw.asgi import (
     MAX_BODY,
@@ -22,7 +20,7 @@ from asgi_llmgw.asgi import (
     send_response,
 )
 from asgi_llmgw.errors import ConfigError, GatewayError, InvalidRequest, InvalidUpstreamResponse, UpstreamError
-from asgi_llmgw.exchange import SCOPE_KEY, Exchange, OnLoss
+from asgi_llmgw.exchange import Exchange, OnLoss
 from asgi_llmgw.ir import ChatRequest, Diagnostic, Protocol
 from asgi_llmgw.protocols import Profile, StreamContext, codec
 from asgi_llmgw.reasoning.envelope import PROCESS_KEY
@@ -43,6 +41,7 @@ _log: Final = logging.getLogger("asgi_llmgw.translator")
 SIDE_TABLE_TTL: Final = 3600.0
 _MAX_WHOLE: Final = 64 * 1024 * 1024
 _PLAIN: Final = Profile()
+_OF_THE_BODY: Final = frozenset({b"content-length", b"content-type", b"transfer-encoding", b"content-encoding"})
 
 
 def _plain_profile(model: str) -> Profile:
@@ -104,7 +103,7 @@ class TranslatorMiddleware:
             await self._app(scope, receive, send)
             return
         exchange = Exchange.get_or_create(scope)
-        scope = {**scope, SCOPE_KEY: exchange}
+        scope = exchange.within(scope)
         serve = self._serve or exchange.client_protocol or "openai_chat"
         over = serve if serve in self._over else self._over[0]
         exchange.upstream_protocol = over
@@ -120,7 +119,7 @@ class TranslatorMiddleware:
             memory = self._memory(exchange) if serve == "openai_chat" else None
             if memory is not None:
                 answer.memory = memory
-                read = msgspec.structs.replace(read, request=await memory.complete(read.request))
+                read = ReadRequest(await memory.complete(read.request), read.diagnostics)
             translated = self._request(exchange, read, serve=serve, over=over)
         except ClientDisconnected:
             exchange.outcome = "client_disconnected"
@@ -166,18 +165,16 @@ def _refuse_loss(diagnostics: tuple[Diagnostic, ...]) -> None:
 def _inner_scope(scope: Scope, translated: Translated) -> Scope:
     """The scope of the request as the inner app would have got it from a client of its own protocol."""
     path, _, query = translated.path.partition("?")
-    body_headers = (b"content-length", b"content-type", b"transfer-encoding", b"content-encoding")
+    headers = [(name, value) for name, value in scope.get("headers") or () if bytes(name).lower() not in _OF_THE_BODY]
+    headers.append((b"content-type", b"application/json"))
+    headers.append((b"content-length", b"%d" % len(translated.body)))
     return {
         **scope,
         "path": path,
         "raw_path": path.encode(),
         "root_path": "",
         "query_string": query.encode(),
-        "headers": [
-            *((name, value) for name, value in scope.get("headers") or () if bytes(name).lower() not in body_headers),
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(translated.body)).encode()),
-        ],
+        "headers": headers,
     }
 
 
@@ -361,5 +358,8 @@ class _Answer:
 
 
 def _content_type(message: Message) -> bytes:
-    headers = cast(Headers, message.get("headers") or ())
-    return next((value for name, value in headers if name.lower() == b"content-type"), b"").lower()
+    headers: Headers = message.get("headers") or ()
+    for name, value in headers:
+        if name.lower() == b"content-type":
+            return value.lower()
+    return b""

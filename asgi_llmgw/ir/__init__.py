@@ -50,6 +50,7 @@ from asgi_llmgw.ir.request import (
     Role,
     Sampling,
     ServerTool,
+    Talk,
     Tool,
     ToolChoice,
 )
@@ -99,6 +100,7 @@ __all__ = (
     "StreamEvent",
     "StreamFault",
     "StreamGrammarError",
+    "Talk",
     "TextDelta",
     "TextPart",
     "TextSource",

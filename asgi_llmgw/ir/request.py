@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import cycle
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
 from asgi_llmgw.ir.diagnostic import Severity
-from asgi_llmgw.ir.parts import CacheMark, Part, Protocol
+from asgi_llmgw.ir.parts import CacheMark, Part, Protocol, TextPart
 from asgi_llmgw.json import JSONObject, JSONValue
 
 Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
@@ -111,7 +114,42 @@ class Extension(msgspec.Struct, frozen=True):
     loss: Severity = "warning"
 
 
-class ChatRequest(msgspec.Struct, frozen=True):
+class Talk(msgspec.Struct, frozen=True):
+    """A conversation of nothing but words: behind a system prompt, if there is one, user and assistant take turns.
+
+    Each says one visible text that has no mark, no signature and no name on it. The first and the last of `turns` are
+    the user's.
+    """
+
+    turns: tuple[str, ...]
+    system: Message | None = None
+
+    @classmethod
+    def of(cls, messages: tuple[Message, ...]) -> Talk | None:
+        """These messages, unless there is more to them."""
+        system = messages[0] if messages and messages[0].role in ("system", "developer") else None
+        turns: list[str] = []
+        expected: Role = "user"
+        for message in messages if system is None else messages[1:]:
+            if message.role != expected or message.name is not None or len(message.parts) != 1:
+                return None
+            part = message.parts[0]
+            if type(part) is not TextPart or part.cache or part.signature or part.phase or not part.text.strip():
+                return None
+            turns.append(part.text)
+            expected = _OTHER[expected]
+        return cls(tuple(turns), system) if expected == "assistant" else None
+
+    def by_speaker(self) -> Iterator[tuple[Literal["user", "assistant"], str]]:
+        """Who says what, in order."""
+        return zip(cycle(_SPEAKERS), self.turns, strict=False)
+
+
+_SPEAKERS: Final[tuple[Literal["user"], Literal["assistant"]]] = ("user", "assistant")
+_OTHER: Final[dict[Role, Role]] = {"user": "assistant", "assistant": "user"}
+
+
+class ChatRequest(msgspec.Struct, frozen=True, dict=True):
     """What a client asks a chat model for.
 
     Args:
@@ -142,3 +180,16 @@ class ChatRequest(msgspec.Struct, frozen=True):
     modalities: tuple[str, ...] = ()
     legacy_functions: bool = False
     extensions: tuple[Extension, ...] = ()
+
+    @cached_property
+    def talk(self) -> Talk | None:
+        """The messages as a mere exchange of words, None where there is more to them: then they have to be searched for
+        calls, reasoning state, cache marks and media."""
+        return Talk.of(self.messages)
+
+    def for_model(self, model: str) -> ChatRequest:
+        """The same request to another model."""
+        request = msgspec.structs.replace(self, model=model)
+        # what is known of the messages stays known
+        request.__dict__.update(self.__dict__)
+        return request

@@ -66,7 +66,7 @@ def skim_response(name: Protocol, body: bytes) -> tuple[Usage | None, FinishKind
         UpstreamError: it is an error, or cannot be read.
     """
     if name == "openai_chat":
-        from asgi_llmgw.protocols.openai_chat.response import skim_response as skim
+        from asgi_llmgw.protocols.openai_chat.plain_answer import skim_response as skim
 
         skimmed = skim(body)
         if skimmed is not None:

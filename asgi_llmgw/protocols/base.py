@@ -212,7 +212,7 @@ class Diagnostics:
 
     def items(self) -> tuple[Diagnostic, ...]:
         """All of them, each once, in order."""
-        return tuple(dict.fromkeys(self._items))
+        return tuple(dict.fromkeys(self._items)) if self._items else ()
 
 
 def unsupported(path: str, detail: str) -> InvalidRequest:

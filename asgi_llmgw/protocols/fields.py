@@ -72,7 +72,8 @@ class Fields:
         Inside, a value that is empty says nothing: clients send whole answers back, empty members included.
         """
         for path, (data, names) in self._family.items():
-            for name, value in data.items():
+            # in the order in which they stand there
+            for name, value in data.items() if names else ():
                 if name in names and value is not None and (not path or value not in _EMPTY):
                     yield f"{path}.{name}" if path else name, value
 
@@ -94,15 +95,24 @@ class Fields:
         """Whether the member is there and not null."""
         return self.data.get(key) is not None
 
+    def any_of(self, names: frozenset[str]) -> bool:
+        """Whether one of these members is there, be it null."""
+        return not names.isdisjoint(self.data)
+
     def value(self, key: str) -> JSONValue:
         """Anything at all."""
-        self._unread.discard(key)
-        return self.data.get(key)
+        value = self.data.get(key)
+        if value is not None:  # most members that are asked for are not there
+            self._unread.discard(key)
+        return value
 
     def text(self, key: str) -> str | None:
         """A string."""
-        value = self.value(key)
-        if value is None or isinstance(value, str):
+        value = self.data.get(key)
+        if value is None:
+            return None
+        self._unread.discard(key)
+        if isinstance(value, str):
             return value
         raise wrong_type(self.at(key), "a string", value)
 
@@ -115,9 +125,10 @@ class Fields:
 
     def integer(self, key: str, *, minimum: int | None = None) -> int | None:
         """An integer; `1.0` is one."""
-        value = self.value(key)
+        value = self.data.get(key)
         if value is None:
             return None
+        self._unread.discard(key)
         number = as_int(value)
         if number is None:
             raise wrong_type(self.at(key), "an integer", value)
@@ -157,8 +168,9 @@ class Fields:
 
     def object(self, key: str) -> Fields | None:
         """The fields of an object."""
-        value = self.raw_object(key)
-        return None if value is None else self.inner(value, self.at(key))
+        if self.data.get(key) is None:
+            return None
+        return self.inner(self.value(key), self.at(key))
 
     def required_object(self, key: str) -> Fields:
         """The fields of an object that must be there."""
@@ -179,10 +191,16 @@ class Fields:
     def objects(self, key: str) -> Iterator[Fields]:
         """The members of an array of objects."""
         for index, item in enumerate(self.array(key)):
-            yield self.inner(item, f"{self.at(key)}[{index}]")
+            yield self.member(key, index, item)
+
+    def member(self, key: str, index: int, value: JSONValue) -> Fields:
+        """One member of an array of objects."""
+        return self.inner(value, f"{self.at(key)}[{index}]")
 
     def texts(self, key: str) -> tuple[str, ...]:
         """An array of strings."""
+        if self.data.get(key) is None:
+            return ()
         path = self.at(key)
         for index, item in enumerate(self.array(key)):
             if not isinstance(item, str):

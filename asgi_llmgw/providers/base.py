@@ -19,9 +19,10 @@ KeyRotation: TypeAlias = Literal["round_robin", "least_busy"]
 AuthStyle: TypeAlias = Literal["bearer", "x-api-key", "x-goog-api-key", "api-key", "sigv4", "google", "none"]
 """The header that has the key; `sigv4` and `google` are carried out by a `Signer`."""
 
-_MAX_REMEMBERED: Final = 4096
 _VERSION_IN_BASE: Final[dict[Protocol, str]] = {"openai_chat": "/v1", "openai_responses": "/v1"}
 """OpenAI-style base URLs end in the version, as in OpenAI's own SDKs; the other protocols keep it in the path."""
+
+_MAX_REMEMBERED: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

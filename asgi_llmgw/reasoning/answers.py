@@ -52,22 +52,19 @@ def carrier(source: ir.Protocol, target: ir.Protocol, key: bytes) -> Carrier:
 
 def carry_response(answer: ChatResponse, source: ir.Protocol, target: ir.Protocol, key: bytes) -> ChatResponse:
     """The same for a whole answer."""
-    parts = (part for choice in answer.choices for part in choice.parts)
-    if all(state_of(part) is None and not isinstance(part, ReasoningPart) for part in parts):
-        return answer
-    told = carrier(source, target, key)
-    return accumulate(out for event in explode(answer) for out in told.event(event))
+    for choice in answer.choices:
+        for part in choice.parts:
+            if isinstance(part, ReasoningPart) or state_of(part) is not None:
+                told = carrier(source, target, key)
+                return accumulate(out for event in explode(answer) for out in told.event(event))
+    return answer
 
 
 def state_of(part: ir.Part) -> Opaque | None:
     """The state on a part of any kind."""
-    match part:
-        case ReasoningPart():
-            return part.opaque
-        case TextPart() | ToolCallPart() | MediaPart():
-            return part.signature
-        case _:
-            return None
+    if isinstance(part, (TextPart, ToolCallPart, MediaPart)):
+        return part.signature
+    return part.opaque if isinstance(part, ReasoningPart) else None
 
 
 def with_state(part: _P, state: Opaque | None) -> _P:

@@ -32,6 +32,8 @@ def restore_state(request: ChatRequest, source: Protocol, key: bytes) -> tuple[C
     What a client brings in the fields of its own protocol is that vendor's. In fields that name another vendor it has
     to be sealed, but for Chat Completions, which has no state of its own and many conventions for that of others.
     """
+    if request.talk is not None:
+        return request, ()
     lost: list[Diagnostic] = []
     messages = tuple(
         _restore(message, f"messages[{index}]", source, key, lost)
@@ -44,6 +46,8 @@ def restore_state(request: ChatRequest, source: Protocol, key: bytes) -> tuple[C
 
 def addressed_to(request: ChatRequest, target: Protocol) -> tuple[ChatRequest, tuple[Diagnostic, ...]]:
     """The request without state that came through another protocol than the target's, whosever it is."""
+    if request.talk is not None:
+        return request, ()
     lost: list[Diagnostic] = []
     messages = tuple(
         _addressed(message, f"messages[{index}]", target, lost) if message.role == "assistant" else message

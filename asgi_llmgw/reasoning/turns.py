@@ -112,6 +112,8 @@ class TurnRecorder:
 
 def turn_of(answer: ChatResponse) -> Turn | None:
     """The turn in a whole answer."""
+    if not any(type(part) is ToolCallPart for choice in answer.choices for part in choice.parts):
+        return None
     recorder = TurnRecorder()
     for event in explode(answer):
         recorder.observe(event)
@@ -120,6 +122,8 @@ def turn_of(answer: ChatResponse) -> Turn | None:
 
 def missing_turns(request: ChatRequest) -> tuple[str, ...]:
     """The names of turns that came back with calls and without any state."""
+    if request.talk is not None:
+        return ()
     return tuple(name for message in request.messages if (name := _missing(message)))
 
 

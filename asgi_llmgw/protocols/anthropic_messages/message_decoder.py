@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
-from asgi_llmgw.ir import CitationPart, Message, Part, TextPart
-from asgi_llmgw.json import JSONValue
+from asgi_llmgw.ir import CitationPart, Message, Part, Role, TextPart
+from asgi_llmgw.json import JSONValue, as_object
 from asgi_llmgw.protocols.fields import Fields, invalid, missing, wrong_type
+from asgi_llmgw.protocols.plain import plain_message
 
 from .block_decoder import content_parts, text_part, thinking, tool_call, tool_result
 from .kept import Kept
@@ -15,6 +16,7 @@ from .response import citation_part
 from .wire import ATTRIBUTION
 
 _ROLES: Final = ("user", "assistant", "system")
+_PLAIN_ROLES: Final[dict[str, Role]] = {"user": "user", "assistant": "assistant"}
 _SPEAKERS: Final = {
     "tool_use": "assistant",
     "thinking": "assistant",
@@ -59,24 +61,34 @@ class MessageDecoder:
         self._names: dict[str, str] = {}
         self.definitions: list[Fields] = []
 
-    def decode(self, messages: Sequence[Fields]) -> Iterator[Message]:
-        """All messages; a user's message with tool results is two.
+    def decode(self, fields: Fields) -> Iterator[Message]:
+        """All messages of a request; a user's message with tool results is two.
 
         Raises:
             InvalidRequest: one of them cannot be read.
         """
-        last_user = max((i for i, message in enumerate(messages) if message.data.get("role") == "user"), default=-1)
+        messages = fields.array("messages")
+        last_user = max(
+            (i for i, message in enumerate(messages) if as_object(message).get("role") == "user"), default=-1
+        )
         for i, message in enumerate(messages):
-            match message.required_text("role"):
-                case "user":
-                    yield from self._user(message)
-                case "assistant":
-                    yield Message("assistant", tuple(self._assistant(message)))
-                case "system":
-                    yield from self._system(message, over=i < last_user)
-                case role:
-                    supported = ", ".join(map(repr, _ROLES))
-                    raise invalid(message.at("role"), f"Invalid value: '{role}'. Supported values are: {supported}.")
+            plain = plain_message(message, _PLAIN_ROLES)
+            if plain is not None:
+                yield plain
+            else:
+                yield from self._message(fields.member("messages", i, message), over=i < last_user)
+
+    def _message(self, message: Fields, *, over: bool) -> Iterator[Message]:
+        match message.required_text("role"):
+            case "user":
+                yield from self._user(message)
+            case "assistant":
+                yield Message("assistant", tuple(self._assistant(message)))
+            case "system":
+                yield from self._system(message, over=over)
+            case role:
+                supported = ", ".join(map(repr, _ROLES))
+                raise invalid(message.at("role"), f"Invalid value: '{role}'. Supported values are: {supported}.")
 
     def _user(self, message: Fields) -> Iterator[Message]:
         results: list[Part] = []

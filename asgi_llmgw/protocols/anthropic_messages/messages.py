@@ -16,6 +16,7 @@ from asgi_llmgw.ir import (
     Part,
     ReasoningPart,
     RefusalPart,
+    Talk,
     TextPart,
     ToolCallPart,
     ToolResultPart,
@@ -45,16 +46,27 @@ class Turn(msgspec.Struct):
     moved: list[JSONObject] = msgspec.field(default_factory=list)
 
 
-def encode_conversation(
-    request: ChatRequest, profile: Profile, notes: Diagnostics
-) -> tuple[list[JSONObject], list[Turn]]:
-    """The blocks of `system` and the turns of `messages`.
+class Conversation(msgspec.Struct):
+    """The blocks of `system` and all `messages`.
+
+    `thoughtless`: the last thing said are results of calls that the model made, as far as it is told, without thinking.
+    """
+
+    system: list[JSONObject]
+    messages: list[JSONValue]
+    thoughtless: bool = False
+
+
+def encode_conversation(request: ChatRequest, profile: Profile, notes: Diagnostics) -> Conversation:
+    """All that was said.
 
     Raises:
         InvalidRequest: there is no message, or something in one has no counterpart.
     """
     if not request.messages:
         raise InvalidRequest("There are no messages.", param="messages")
+    if request.talk is not None:
+        return _talk(request.talk, profile, notes)
     writer = _Writer(CallBook(request.messages, notes), profile, notes)
     for m, message in enumerate(request.messages):
         writer.add(m, message)
@@ -64,7 +76,28 @@ def encode_conversation(
     if not turns or turns[0].role != "user":
         notes.defaulted("messages[0]", "The first message must be the user's, so a fixed one is put before.")
         turns.insert(0, Turn("user", [text_block(_OPENING)]))
-    return writer.system, turns
+    messages: list[JSONValue] = [{"role": turn.role, "content": [*turn.blocks]} for turn in turns]
+    return Conversation(writer.system, messages, _thoughtless(turns))
+
+
+def _talk(talk: Talk, profile: Profile, notes: Diagnostics) -> Conversation:
+    """What is said in turn needs no putting in order."""
+    system: list[JSONObject] = []
+    if talk.system is not None:
+        writer = _Writer(CallBook((), notes), profile, notes)
+        writer.add(0, talk.system)
+        system = writer.system
+    messages: list[JSONValue] = [
+        {"role": role, "content": [{"type": "text", "text": text}]} for role, text in talk.by_speaker()
+    ]
+    return Conversation(system, messages)
+
+
+def _thoughtless(turns: list[Turn]) -> bool:
+    spoken = [turn for turn in turns if turn.role != "system"]
+    if spoken[-1].blocks[0].get("type") != "tool_result":
+        return False
+    return spoken[-2].blocks[0].get("type") not in ("thinking", "redacted_thinking")
 
 
 class _Writer:

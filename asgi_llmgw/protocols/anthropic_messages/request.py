@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Final
 
 from asgi_llmgw.errors import InvalidRequest
-from asgi_llmgw.ir import ChatRequest, ResponseFormat
+from asgi_llmgw.ir import ChatRequest, ResponseFormat, Sampling
 from asgi_llmgw.json import (
     JSONError,
     JSONObject,
@@ -32,9 +32,10 @@ from asgi_llmgw.protocols.base import (
     parse_request,
     unsupported,
 )
+from asgi_llmgw.protocols.plain import plain_head
 
 from .content import cache_control, text_block
-from .messages import Turn, encode_conversation
+from .messages import Conversation, encode_conversation
 from .schema import NotExpressible, cut_schema
 from .thinking import Thinking, encode_thinking
 from .tools import encode_tools, forces_tool
@@ -44,6 +45,7 @@ _PERSONAL: Final = re.compile(r"@|^\+?[\d\s()./-]{7,}$")
 _NAMES: Final = re.compile(r"[^.\[\]]+")
 _PLACE: Final = re.compile(r"[^.\[\]]+(?:\.[^.\[\]]+|\[\d+\])*")
 _MADE: Final = ("system", "output_config", "metadata")
+_UNSAID: Final = Sampling()
 _USER_ID_LIMIT: Final = 256
 _JSON_OBJECT: Final = "Answer with one JSON object and nothing else: no prose, no code fence."
 
@@ -54,8 +56,11 @@ def peek(body: bytes) -> RequestHead:
     Raises:
         InvalidRequest: not an object, no model, or one of the two said twice.
     """
-    value = parse_request(body)
     check_repeated(body)
+    plain = plain_head(body)
+    if plain is not None:
+        return plain
+    value = parse_request(body)
     model = value.get("model")
     if not isinstance(model, str) or not model:
         raise InvalidRequest("'model' must be a string with the name of a model.", param="model")
@@ -93,13 +98,14 @@ def encode_request(request: ChatRequest, profile: Profile) -> EncodedRequest:
     """
     notes = Diagnostics()
     _refuse(request)
-    system, turns = encode_conversation(request, profile, notes)
+    conversation = encode_conversation(request, profile, notes)
+    system = conversation.system
     thinking = encode_thinking(
         request.reasoning,
         profile,
         notes,
         max_tokens=request.max_output_tokens,
-        obstacle=_obstacle(request, profile, turns),
+        obstacle=_obstacle(request, profile, conversation),
     )
     if request.max_output_tokens is None:
         notes.defaulted("max_tokens", f"A limit is required: {thinking.max_tokens}.")
@@ -108,7 +114,7 @@ def encode_request(request: ChatRequest, profile: Profile) -> EncodedRequest:
     output_config = _output_config(request.response_format, thinking, profile, system, notes)
     if system:
         body["system"] = [*system]
-    body["messages"] = [{"role": turn.role, "content": [*turn.blocks]} for turn in turns]
+    body["messages"] = conversation.messages
     body |= tools
     if thinking.config is not None:
         body["thinking"] = thinking.config
@@ -117,7 +123,8 @@ def encode_request(request: ChatRequest, profile: Profile) -> EncodedRequest:
     body |= _sampling(request, profile, thinking, notes)
     body |= _envelope(request, notes)
     _extend(body, request, notes)
-    _limit_cache_marks(body, notes)
+    if system or tools or request.talk is None:
+        _limit_cache_marks(body, notes)
     try:
         return EncodedRequest(PATH, dumps(body), notes.items())
     except JSONError as exc:
@@ -132,15 +139,12 @@ def _refuse(request: ChatRequest) -> None:
             raise unsupported("modalities", f"The model answers in text, not in {modality!r}.")
 
 
-def _obstacle(request: ChatRequest, profile: Profile, turns: list[Turn]) -> str | None:
+def _obstacle(request: ChatRequest, profile: Profile, conversation: Conversation) -> str | None:
     """Why thinking with a budget would be refused."""
     if forces_tool(request, profile):
         return "The model cannot think when it is forced to call a tool."
-    spoken = [turn for turn in turns if turn.role != "system"]
-    if spoken[-1].blocks[0].get("type") == "tool_result":
-        first = spoken[-2].blocks[0].get("type")
-        if first not in ("thinking", "redacted_thinking"):
-            return "The model's thinking before its tool calls is missing, so it cannot think on."
+    if conversation.thoughtless:
+        return "The model's thinking before its tool calls is missing, so it cannot think on."
     return None
 
 
@@ -184,6 +188,8 @@ def _output_config(
 
 def _sampling(request: ChatRequest, profile: Profile, thinking: Thinking, notes: Diagnostics) -> JSONObject:
     sampling = request.sampling
+    if sampling == _UNSAID:
+        return {}
     result: JSONObject = {}
     for name, value in (("temperature", sampling.temperature), ("top_p", sampling.top_p), ("top_k", sampling.top_k)):
         if value is None:

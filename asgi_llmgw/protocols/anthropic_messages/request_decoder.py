@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
+
+import msgspec
 
 from asgi_llmgw.ir import (
     AnyTool,
@@ -14,12 +16,14 @@ from asgi_llmgw.ir import (
     Sampling,
     ServerTool,
     Severity,
+    TextPart,
     Tool,
     ToolChoice,
 )
 from asgi_llmgw.json import JSONValue, as_list, as_object, as_str
 from asgi_llmgw.protocols.base import parse_request
 from asgi_llmgw.protocols.fields import Fields, invalid, missing
+from asgi_llmgw.protocols.plain import Said, messages_of, plain_request
 
 from .kept import Kept, cache_mark
 from .message_decoder import MessageDecoder, decode_system
@@ -39,7 +43,24 @@ _EFFORTS: Final[dict[str, EffortWord]] = {
     "xhigh": "xhigh",
     "max": "max",
 }
+_SAMPLING: Final = frozenset({"temperature", "top_p", "top_k", "stop_sequences"})
+_UNSAID: Final = Sampling()
 _VISIBLE: Final = {"summarized": True, "omitted": False}
+
+
+class _Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The members of a request that nearly all have, and a conversation of texts."""
+
+    model: Annotated[str, msgspec.Meta(min_length=1)]
+    messages: Annotated[list[Said[Literal["user", "assistant"]]], msgspec.Meta(min_length=1)]
+    max_tokens: Annotated[int, msgspec.Meta(ge=1)]
+    system: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    stream: bool = False
+    temperature: float | None = None
+    top_p: float | None = None
+
+
+_plain: Final = msgspec.json.Decoder(_Plain)
 
 
 def decode_request(body: bytes) -> ChatRequest:
@@ -48,6 +69,23 @@ def decode_request(body: bytes) -> ChatRequest:
     Raises:
         InvalidRequest: it cannot be read.
     """
+    plain = plain_request(_plain, body)
+    if plain is None:
+        return _decode_request(body)
+    check_repeated(body)
+    messages = messages_of(plain.messages)
+    if plain.system is not None:
+        messages = (Message("system", (TextPart(plain.system),)), *messages)
+    return ChatRequest(
+        model=plain.model,
+        messages=messages,
+        stream=plain.stream,
+        max_output_tokens=plain.max_tokens,
+        sampling=Sampling(plain.temperature, plain.top_p),
+    )
+
+
+def _decode_request(body: bytes) -> ChatRequest:
     fields = Fields(parse_request(body))
     check_repeated(body)
     kept = Kept()
@@ -62,12 +100,7 @@ def decode_request(body: bytes) -> ChatRequest:
         messages=messages,
         stream=fields.flag("stream") or False,
         max_output_tokens=_max_tokens(fields, kept),
-        sampling=Sampling(
-            temperature=fields.number("temperature"),
-            top_p=fields.number("top_p"),
-            top_k=fields.integer("top_k"),
-            stop=fields.texts("stop_sequences"),
-        ),
+        sampling=_sampling(fields),
         tools=tools,
         tool_choice=choice,
         parallel_tool_calls=parallel,
@@ -86,9 +119,20 @@ def _conversation(fields: Fields, kept: Kept) -> tuple[tuple[Message, ...], tupl
     if not fields.array("messages"):
         raise invalid("messages", "At least one message is required.")
     decoder = MessageDecoder(kept)
-    messages = (*decode_system(fields, kept), *decoder.decode([*fields.objects("messages")]))
+    messages = (*decode_system(fields, kept), *decoder.decode(fields))
     tools = [_tool(tool) for tool in [*fields.objects("tools"), *decoder.definitions]]
     return messages, tuple(tools)
+
+
+def _sampling(fields: Fields) -> Sampling:
+    if not fields.any_of(_SAMPLING):
+        return _UNSAID
+    return Sampling(
+        temperature=fields.number("temperature"),
+        top_p=fields.number("top_p"),
+        top_k=fields.integer("top_k"),
+        stop=fields.texts("stop_sequences"),
+    )
 
 
 def _max_tokens(fields: Fields, kept: Kept) -> int:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final, cast
+
+import msgspec
 
 from asgi_llmgw.errors import InvalidUpstreamResponse
 from asgi_llmgw.ir import (
     ChatResponse,
     Choice,
     CitationPart,
+    FinishKind,
     FinishReason,
     Opaque,
     OutputPart,
@@ -29,9 +33,34 @@ from asgi_llmgw.json import (
     dumps_text,
     loads_object,
 )
+from asgi_llmgw.protocols.plain import only_these
 
 from .errors import error_from
 from .wire import FINISH, INCOMPLETE, NAME, SERVICE_TIER_IN
+
+
+class _Text(msgspec.Struct, tag_field="type", tag="text", forbid_unknown_fields=True, gc=False):
+    text: str
+    citations: None = None
+
+
+class _Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """An answer that is one text; the members without a name here are read by nobody."""
+
+    content: tuple[_Text]
+    usage: dict[str, object]
+    id: str = ""
+    model: str = ""
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+    stop_details: None = None
+    type: str = ""
+    role: str = ""
+    container: object = None
+    context_management: object = None
+
+
+_plain: Final = msgspec.json.Decoder(_Plain)
 
 
 def decode_response(body: bytes) -> ChatResponse:
@@ -41,6 +70,21 @@ def decode_response(body: bytes) -> ChatResponse:
         InvalidUpstreamResponse: it is not one.
         UpstreamError: it is an error that came with a good status.
     """
+    plain = only_these(_plain, body)
+    if plain is None:
+        return _decode_response(body)
+    usage = cast(JSONObject, plain.usage)
+    finish = FinishReason(_kind(plain.stop_reason), plain.stop_reason, plain.stop_sequence)
+    return ChatResponse(
+        choices=(Choice((TextPart(plain.content[0].text),), finish),),
+        id=plain.id,
+        model=plain.model,
+        usage=decode_usage(usage),
+        service_tier=_service_tier(usage),
+    )
+
+
+def _decode_response(body: bytes) -> ChatResponse:
     try:
         message = loads_object(body)
     except JSONError as exc:
@@ -66,7 +110,7 @@ def decode_response(body: bytes) -> ChatResponse:
 def finish_reason(ending: JSONObject, *, called: bool) -> FinishReason:
     """Why it ended, from `stop_reason`, `stop_sequence` and `stop_details`; a call in the answer has the last word."""
     raw = as_str(ending.get("stop_reason"))
-    kind = FINISH.get(raw, "other") if raw else "stop"
+    kind = _kind(raw)
     if called and raw not in INCOMPLETE:
         kind = "tool_calls"
     return FinishReason(
@@ -75,6 +119,10 @@ def finish_reason(ending: JSONObject, *, called: bool) -> FinishReason:
         stop_sequence=as_str(ending.get("stop_sequence")),
         detail=as_str(as_object(ending.get("stop_details")).get("explanation")),
     )
+
+
+def _kind(raw: str | None) -> FinishKind:
+    return FINISH.get(raw, "other") if raw else "stop"
 
 
 def decode_usage(raw: JSONObject) -> Usage:
@@ -95,7 +143,11 @@ def decode_usage(raw: JSONObject) -> Usage:
 
 def decode_service_tier(message: JSONObject) -> str | None:
     """The tier that served, which Anthropic keeps in the usage."""
-    tier = as_str(as_object(message.get("usage")).get("service_tier"))
+    return _service_tier(as_object(message.get("usage")))
+
+
+def _service_tier(usage: JSONObject) -> str | None:
+    tier = as_str(usage.get("service_tier"))
     return None if tier is None else SERVICE_TIER_IN.get(tier, tier)
 
 

@@ -57,6 +57,8 @@ def forces_tool(request: ChatRequest, profile: Profile) -> bool:
 
 def _called_tools(request: ChatRequest, notes: Diagnostics) -> JSONObject:
     """A history with calls in it needs the tools that were called, even where none is offered any more."""
+    if request.talk is not None:
+        return {}
     names = dict.fromkeys(
         tool_name(part.name) for message in request.messages for part in message.parts if isinstance(part, ToolCallPart)
     )

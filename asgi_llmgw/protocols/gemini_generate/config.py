@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from asgi_llmgw.ir import ChatRequest, MediaPart, ToolResultPart
+from typing import Final
+
+from asgi_llmgw.ir import ChatRequest, MediaPart, Sampling, ToolResultPart
 from asgi_llmgw.json import JSONObject, JSONValue
 from asgi_llmgw.protocols.base import Diagnostics, Profile, unsupported
 
 from .schema import gemini_schema
 from .wire import RESOLUTION, clamp_budget, effort_of_budget, thinking_budget, thinking_level
 
-_MAX_STOP: int = 5
+_MAX_STOP: Final = 5
+_UNSAID: Final = Sampling()
 
 
 def encode_config(request: ChatRequest, profile: Profile, lost: Diagnostics) -> JSONObject:
@@ -39,6 +42,8 @@ def encode_config(request: ChatRequest, profile: Profile, lost: Diagnostics) -> 
 
 def _sampling(request: ChatRequest, lost: Diagnostics) -> JSONObject:
     sampling = request.sampling
+    if sampling == _UNSAID:
+        return {}
     if len(sampling.stop) > _MAX_STOP:
         raise unsupported("stop", f"Gemini takes {_MAX_STOP} stop sequences at most.")
     if sampling.logit_bias:
@@ -80,6 +85,8 @@ def _format(request: ChatRequest, profile: Profile, lost: Diagnostics) -> JSONOb
 
 def _resolution(request: ChatRequest, lost: Diagnostics) -> str | None:
     """One for the whole request, which every model knows: the finest that was asked for."""
+    if request.talk is not None:
+        return None
     details: set[str] = set()
     for message in request.messages:
         for part in message.parts:

@@ -33,6 +33,7 @@ from .wire import PROTOCOL, SKIP_SIGNATURE
 
 _OPENING: Final = "(The conversation starts here.)"
 _SIGNATURE: Final = "thoughtSignature"
+_SPOKEN: Final = {"user": "user", "assistant": "model"}
 
 
 class _Turn:
@@ -55,6 +56,11 @@ def encode_contents(request: ChatRequest, profile: Profile, lost: Diagnostics) -
     if not request.messages:
         raise InvalidRequest("There are no messages.", param="messages")
     history = _History(profile, lost)
+    talk = request.talk
+    if talk is not None:
+        if talk.system is not None:
+            history.add(talk.system, "messages[0]")
+        return history.body([{"role": _SPOKEN[role], "parts": [{"text": text}]} for role, text in talk.by_speaker()])
     for index, message in enumerate(request.messages):
         history.add(message, f"messages[{index}]")
     return history.finish()
@@ -96,8 +102,11 @@ class _History:
         if contents[0][0] == "model":
             self._lost.approximated("messages[0]", "Gemini wants the user to begin; a short text is put in front")
             contents.insert(0, ("user", [{"text": _OPENING}]))
-        body: JSONObject = {"contents": [{"role": role, "parts": list[JSONValue](parts)} for role, parts in contents]}
-        instruction: list[JSONValue] = [part for parts in system for part in parts]
+        return self.body([{"role": role, "parts": list[JSONValue](parts)} for role, parts in contents])
+
+    def body(self, contents: list[JSONValue]) -> JSONObject:
+        body: JSONObject = {"contents": contents}
+        instruction: list[JSONValue] = [part for parts in self._system for part in parts]
         if instruction:
             body["systemInstruction"] = {"parts": instruction}
         return body

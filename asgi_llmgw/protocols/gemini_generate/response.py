@@ -12,21 +12,24 @@ import msgspec
 from asgi_llmgw.errors import InvalidUpstreamResponse
 from asgi_llmgw.ir import (
     ChatResponse,
+    Choice,
     Diagnostic,
     FinishReason,
     ResponseEnd,
     ResponseStart,
     StreamEvent,
+    TextPart,
     Usage,
     UsageUpdate,
     accumulate,
 )
 from asgi_llmgw.json import JSONError, JSONObject, JSONValue, as_int, as_list, as_object, as_str, loads
+from asgi_llmgw.protocols.plain import only_these
 
 from .candidate import Candidate, enum_name
-from .chunk import OTHERWISE, read_text_chunk
+from .chunk import OTHERWISE, read_text_chunk, text_answer
 from .errors import error_of
-from .wire import BLOCK_NUMBERS, MODALITY_NUMBERS, SERVICE_TIER_IN
+from .wire import BLOCK_NUMBERS, FINISH, MODALITY_NUMBERS, SERVICE_TIER_IN, UNSAID
 
 
 class _Counts(msgspec.Struct, rename="camel", gc=False):
@@ -55,11 +58,36 @@ def decode_response(body: bytes) -> ChatResponse:
         UpstreamError: an error in an answer of status 200.
         InvalidUpstreamResponse: not an answer at all.
     """
+    plain = _text_answer(body)
+    if plain is not None:
+        return plain
     try:
         value = loads(body)
     except JSONError as exc:
         raise InvalidUpstreamResponse(f"the upstream's answer is not JSON: {exc}") from None
     return accumulate(_events(value if isinstance(value, list) else [value]))
+
+
+def _text_answer(body: bytes) -> ChatResponse | None:
+    """The answer, if it is a text and nothing else."""
+    answer = only_these(text_answer, body)
+    if answer is None:
+        return None
+    (candidate,) = answer.candidates
+    (part,) = candidate.content.parts
+    reason = candidate.finish_reason
+    if not part.text or part.thought or reason in UNSAID:
+        return None
+    metadata = cast(JSONObject, answer.usage_metadata)
+    finish = FinishReason(FINISH.get(reason, "other"), reason)
+    return ChatResponse(
+        choices=(Choice((TextPart(part.text),), finish, candidate.index),),
+        id=answer.response_id,
+        model=answer.model_version,
+        created=_seconds(answer.create_time) if answer.create_time else None,
+        usage=read_usage(metadata),
+        service_tier=_service_tier(metadata),
+    )
 
 
 def _events(chunks: list[JSONValue]) -> Iterator[StreamEvent]:
@@ -220,13 +248,17 @@ def _by_modality(details: JSONValue, modality: str) -> int | None:
 
 
 def _start(chunk: JSONObject) -> ResponseStart:
-    tier = as_str(as_object(chunk.get("usageMetadata")).get("serviceTier"))
     return ResponseStart(
         id=as_str(chunk.get("responseId")) or "",
         model=as_str(chunk.get("modelVersion")) or "",
         created=_seconds(as_str(chunk.get("createTime"))),
-        service_tier=None if tier is None else SERVICE_TIER_IN.get(tier.lower(), tier),
+        service_tier=_service_tier(as_object(chunk.get("usageMetadata"))),
     )
+
+
+def _service_tier(metadata: JSONObject) -> str | None:
+    tier = as_str(metadata.get("serviceTier"))
+    return None if tier is None else SERVICE_TIER_IN.get(tier.lower(), tier)
 
 
 def _seconds(time: str | None) -> int | None:

@@ -35,6 +35,8 @@ def encode_tools(request: ChatRequest, profile: Profile, lost: Diagnostics) -> l
     Raises:
         InvalidRequest: a tool of another vendor's, or two functions of one name.
     """
+    if not request.tools:
+        return []
     declarations: list[JSONValue] = []
     server: list[JSONValue] = []
     sources: dict[str, str] = {}

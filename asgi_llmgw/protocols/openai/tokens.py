@@ -13,6 +13,8 @@ _MOST: Final = 2**53
 
 def count(value: JSONValue) -> int | None:
     """A count one can believe; vendors have sent negative ones, floats and text."""
+    if value is None:
+        return None
     number = as_int(value)
     return number if number is not None and 0 <= number < _MOST else None
 

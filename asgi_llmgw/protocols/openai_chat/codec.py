@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
 
 from asgi_llmgw.errors import GatewayError, InvalidRequest, UpstreamError
@@ -20,22 +18,13 @@ from asgi_llmgw.protocols.base import (
 )
 from asgi_llmgw.protocols.fields import Fields
 from asgi_llmgw.protocols.openai import errors
+from asgi_llmgw.protocols.plain import plain_head
 from asgi_llmgw.sse import ServerSentEvent
 
 from . import request_decoder, request_encoder, response
 from .stream_decoder import ChatStreamDecoder
 from .stream_encoder import ChatStreamEncoder
 from .wire import NAME, PATH
-
-
-class _Head(msgspec.Struct):
-    """What a peek is about; all else is skipped."""
-
-    model: str
-    stream: bool | None = None
-
-
-_peek: Final = msgspec.json.Decoder(_Head).decode
 
 
 class OpenAIChatCodec:
@@ -51,13 +40,9 @@ class OpenAIChatCodec:
             InvalidRequest: they cannot be told for sure.
         """
         request_decoder.check_repeated(body)
-        try:
-            found = _peek(body)
-            if found.model:
-                return RequestHead(found.model, found.stream or False)
-        except (msgspec.DecodeError, ValueError, RecursionError):
-            # the general way knows what to say of it
-            pass
+        plain = plain_head(body)
+        if plain is not None:
+            return plain
         try:
             raw = members(body)
             head = Fields({key: loads(bytes(raw[key])) for key in ("model", "stream") if key in raw})

@@ -29,14 +29,14 @@ from .media import decode_audio, decode_file, decode_image, decode_video
 from .response import citation
 from .wire import NAME
 
-_ROLES: Final[dict[str, Role]] = {
+PLAIN_ROLES: Final[dict[str, Role]] = {
     "system": "system",
     "developer": "developer",
     "user": "user",
     "assistant": "assistant",
-    "tool": "tool",
-    "function": "tool",
 }
+"""Those whose messages need no more than a text."""
+_ROLES: Final[dict[str, Role]] = {**PLAIN_ROLES, "tool": "tool", "function": "tool"}
 _REASONING_FIELDS: Final = ("reasoning", "reasoning_content", "reasoning_details", "thinking_blocks")
 
 

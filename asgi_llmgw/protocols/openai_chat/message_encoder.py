@@ -14,6 +14,7 @@ from asgi_llmgw.ir import (
     Part,
     ReasoningPart,
     RefusalPart,
+    Talk,
     TextPart,
     ToolCallPart,
     ToolResultPart,
@@ -69,6 +70,12 @@ class MessageEncoder:
                         self._result(part, f"{path}.content[{index}]")
             case _:
                 assert_never(message.role)
+
+    def add_talk(self, talk: Talk) -> None:
+        """Take a conversation of words alone."""
+        if talk.system is not None:
+            self.add(talk.system, "messages[0]")
+        self._messages += [{"role": role, "content": text} for role, text in talk.by_speaker()]
 
     def finish(self) -> list[JSONValue]:
         """All messages."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -24,8 +24,9 @@ from asgi_llmgw.json import repeated_member
 from asgi_llmgw.protocols.base import parse_request
 from asgi_llmgw.protocols.fields import Fields, invalid, missing, wrong_type
 from asgi_llmgw.protocols.openai.words import EFFORTS
+from asgi_llmgw.protocols.plain import Said, messages_of, plain_message, plain_request
 
-from .message_decoder import MessageDecoder, cache_mark
+from .message_decoder import PLAIN_ROLES, MessageDecoder, cache_mark
 from .wire import NAME, extension_loss
 
 _MODES: Final[dict[str, Literal["auto", "none", "required"]]] = {
@@ -34,6 +35,23 @@ _MODES: Final[dict[str, Literal["auto", "none", "required"]]] = {
     "required": "required",
     "any": "required",  # as Mistral calls it
 }
+
+_SAMPLING: Final = frozenset(
+    {
+        "temperature",
+        "top_p",
+        "top_k",
+        "seed",
+        "presence_penalty",
+        "frequency_penalty",
+        "stop",
+        "logit_bias",
+        "logprobs",
+        "top_logprobs",
+    }
+)
+_UNSAID: Final = Sampling()
+_REASONING: Final = frozenset({"reasoning_effort", "include_reasoning", "reasoning", "thinking"})
 
 _OPEN_BUDGET: Final = -1  # thinking is switched on, its amount left to the model
 
@@ -49,6 +67,20 @@ def check_repeated(body: bytes) -> None:
         raise invalid(name, f"The parameter '{name}' is given twice.", "repeated_parameter")
 
 
+class _Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The members of a request that nearly all have, and a conversation of texts."""
+
+    model: str
+    messages: Annotated[list[Said[Literal["system", "developer", "user", "assistant"]]], msgspec.Meta(min_length=1)]
+    max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    stream: bool = False
+    temperature: float | None = None
+    top_p: float | None = None
+
+
+_plain: Final = msgspec.json.Decoder(_Plain)
+
+
 def decode_request(body: bytes) -> ChatRequest:
     """The request a client sent.
 
@@ -56,6 +88,20 @@ def decode_request(body: bytes) -> ChatRequest:
         InvalidRequest: it cannot be read.
     """
     check_repeated(body)
+    plain = plain_request(_plain, body)
+    if plain is None:
+        return _decode_request(body)
+    return ChatRequest(
+        model=plain.model,
+        messages=messages_of(plain.messages),
+        stream=plain.stream,
+        include_usage=False if plain.stream else None,
+        max_output_tokens=plain.max_tokens,
+        sampling=Sampling(plain.temperature, plain.top_p),
+    )
+
+
+def _decode_request(body: bytes) -> ChatRequest:
     fields = Fields(parse_request(body))
     model = fields.required_text("model")
     stream = fields.flag("stream") or False
@@ -84,21 +130,27 @@ def decode_request(body: bytes) -> ChatRequest:
         modalities=fields.texts("modalities"),
         legacy_functions=fields.has("functions"),
     )
-    kept = tuple(Extension(NAME, path, value, extension_loss(path, value)) for path, value in fields.unread())
-    return msgspec.structs.replace(request, extensions=kept)
+    kept = [Extension(NAME, path, value, extension_loss(path, value)) for path, value in fields.unread()]
+    return msgspec.structs.replace(request, extensions=tuple(kept)) if kept else request
 
 
 def _messages(fields: Fields) -> tuple[Message, ...]:
     if not fields.has("messages"):
         raise missing("messages")
-    if not fields.array("messages"):
+    messages = fields.array("messages")
+    if not messages:
         raise InvalidRequest(
             "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead.",
             param="messages",
             code="empty_array",
         )
     decoder = MessageDecoder()
-    return tuple(decoder.decode(message) for message in fields.objects("messages"))
+    return tuple(
+        [
+            plain_message(message, PLAIN_ROLES) or decoder.decode(fields.member("messages", index, message))
+            for index, message in enumerate(messages)
+        ]
+    )
 
 
 def _max_output_tokens(fields: Fields) -> int | None:
@@ -110,6 +162,8 @@ def _max_output_tokens(fields: Fields) -> int | None:
 
 
 def _sampling(fields: Fields) -> Sampling:
+    if not fields.any_of(_SAMPLING):
+        return _UNSAID
     stop = fields.value("stop")
     if stop is not None and not isinstance(stop, (str, list)):
         raise wrong_type("stop", "a string or an array of strings", stop)
@@ -220,6 +274,8 @@ def _response_format(fields: Fields) -> ResponseFormat | None:
 
 def _reasoning(fields: Fields) -> Reasoning | None:
     """OpenAI's `reasoning_effort`, OpenRouter's `reasoning`, or `thinking` as DeepSeek, Z.ai and LiteLLM have it."""
+    if not fields.any_of(_REASONING):
+        return None
     effort = fields.text("reasoning_effort")
     path = "reasoning_effort"
     budget: int | None = None

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from typing import assert_never
+from typing import Final, assert_never
 
-from asgi_llmgw.ir import ChatRequest, CustomTool, ResponseFormat, ServerTool, Tool
+from asgi_llmgw.ir import ChatRequest, CustomTool, ResponseFormat, Sampling, ServerTool, Tool
 from asgi_llmgw.json import JSONObject, JSONValue, dumps
 from asgi_llmgw.protocols.base import Diagnostics, EncodedRequest, Profile, safe_tool_name, unsupported
 from asgi_llmgw.protocols.openai.words import MAX_IDENTIFIER, SERVICE_TIERS, budget_effort
 
 from .message_encoder import MessageEncoder
 from .wire import MAX_STOP, NAME, PATH
+
+_UNSAID: Final = Sampling()
 
 
 def encode_request(request: ChatRequest, profile: Profile) -> EncodedRequest:
@@ -22,8 +24,11 @@ def encode_request(request: ChatRequest, profile: Profile) -> EncodedRequest:
     """
     diagnostics = Diagnostics()
     messages = MessageEncoder(profile, diagnostics)
-    for index, message in enumerate(request.messages):
-        messages.add(message, f"messages[{index}]")
+    if request.talk is not None:
+        messages.add_talk(request.talk)
+    else:
+        for index, message in enumerate(request.messages):
+            messages.add(message, f"messages[{index}]")
     data: JSONObject = {"model": request.model, "messages": messages.finish()}
     if request.max_output_tokens is not None:
         data[profile.max_tokens_field] = request.max_output_tokens
@@ -59,6 +64,8 @@ def _put(data: JSONObject, key: str, value: JSONValue) -> None:
 
 def _sampling(data: JSONObject, request: ChatRequest, profile: Profile, diagnostics: Diagnostics) -> None:
     sampling = request.sampling
+    if sampling == _UNSAID:
+        return
     for key, value in (("temperature", sampling.temperature), ("top_p", sampling.top_p)):
         if value is None:
             continue

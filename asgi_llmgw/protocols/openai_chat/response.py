@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Final, assert_never
 
-import msgspec
-
 from asgi_llmgw.errors import InvalidUpstreamResponse
 from asgi_llmgw.ir import (
     Base64Source,
     ChatResponse,
     Choice,
     CitationPart,
-    FinishKind,
     MediaPart,
     OutputPart,
     Part,
@@ -23,7 +20,6 @@ from asgi_llmgw.ir import (
     ToolResultPart,
     UnknownPart,
     UrlSource,
-    Usage,
 )
 from asgi_llmgw.json import (
     JSONError,
@@ -35,7 +31,6 @@ from asgi_llmgw.json import (
     as_str,
     dumps,
     dumps_text,
-    loads,
     loads_object,
 )
 from asgi_llmgw.protocols.base import Diagnostics, EncodedResponse, StreamContext
@@ -45,8 +40,11 @@ from asgi_llmgw.protocols.openai.words import SERVICE_TIERS
 
 from .carriers import all_details, google_extra, google_signature, place_signatures, reasoning_parts
 from .media import image_url
+from .plain_answer import plain_answer
 from .usage import decode_logprobs, decode_usage, encode_logprobs, encode_usage
 from .wire import NAME, finish_in, finish_out
+
+_PLAIN_ENDINGS: Final = frozenset({"stop", "length"})
 
 
 def decode_response(body: bytes) -> ChatResponse:
@@ -56,6 +54,9 @@ def decode_response(body: bytes) -> ChatResponse:
         UpstreamError: it is an error in spite of its status.
         InvalidUpstreamResponse: it cannot be read.
     """
+    plain = plain_answer(body)
+    if plain is not None:
+        return plain
     try:
         data = loads_object(body)
     except JSONError:
@@ -76,48 +77,6 @@ def decode_response(body: bytes) -> ChatResponse:
         system_fingerprint=as_str(data.get("system_fingerprint")) or None,
         legacy_functions=any(_legacy_call(as_object(choice).get("message")) for choice in raw_choices),
     )
-
-
-class _Message(msgspec.Struct):
-    content: str
-    tool_calls: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    function_call: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-
-
-class _Choice(msgspec.Struct):
-    message: _Message
-    finish_reason: str
-    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-
-
-class _Answer(msgspec.Struct):
-    choices: list[_Choice]
-    usage: msgspec.Raw = msgspec.Raw(b"null")
-    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-
-
-_skim: Final = msgspec.json.Decoder(_Answer).decode
-
-
-def skim_response(body: bytes) -> tuple[Usage | None, FinishKind] | None:
-    """Usage and the ending of an answer of plain text; None for any other, and for all that is odd.
-
-    What `decode_response` would refuse is odd. The rest of the answer is not read.
-    """
-    if not body.isascii() or b"\\ud" in body:
-        return None
-    try:
-        answer = _skim(body)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return None
-    if answer.error is not msgspec.UNSET or not answer.choices:
-        return None
-    for choice in answer.choices:
-        message = choice.message
-        odd = (choice.error, message.tool_calls, message.function_call)
-        if not choice.finish_reason or any(value is not msgspec.UNSET for value in odd):
-            return None
-    return decode_usage(loads(bytes(answer.usage))), finish_in(answer.choices[0].finish_reason, calls=False).kind
 
 
 def _legacy_call(message: JSONValue) -> JSONObject | None:
@@ -272,6 +231,14 @@ def encode_response(response: ChatResponse, context: StreamContext) -> EncodedRe
 
 
 def _encode_choice(choice: Choice, legacy: bool, context: StreamContext, diagnostics: Diagnostics) -> JSONObject:
+    text = _only_text(choice)
+    if text is not None:
+        return {
+            "index": choice.index,
+            "message": {"role": "assistant", "content": text, "refusal": None},
+            "logprobs": None,
+            "finish_reason": choice.finish.kind,
+        }
     path = f"choices[{choice.index}]"
     message = _MessageWriter(path, legacy, context, diagnostics)
     for part in choice.parts:
@@ -290,6 +257,14 @@ def _encode_choice(choice: Choice, legacy: bool, context: StreamContext, diagnos
         else encode_logprobs(logprobs, refusal=bool(message.refusal and not message.texts)),
         "finish_reason": finish_out(choice.finish.kind, calls=calls, legacy=legacy),
     }
+
+
+def _only_text(choice: Choice) -> str | None:
+    """The text of a choice that is nothing else and has ended as most do."""
+    if len(choice.parts) != 1 or choice.finish.kind not in _PLAIN_ENDINGS or choice.logprobs is not None:
+        return None
+    part = choice.parts[0]
+    return part.text if isinstance(part, TextPart) and part.signature is None else None
 
 
 class _MessageWriter:

@@ -10,10 +10,6 @@ from asgi_llmgw.protocols.base import Diagnostics
 from asgi_llmgw.protocols.openai.tokens import count, decode_tokens, encode_tokens
 
 
-def _first(*values: JSONValue) -> int | None:
-    return next((number for value in values if (number := count(value)) is not None), None)
-
-
 def decode_usage(value: JSONValue) -> Usage | None:
     """The `usage` of an answer, None where there is none."""
     raw = as_object(value)
@@ -27,12 +23,15 @@ def decode_usage(value: JSONValue) -> Usage | None:
     if input_tokens is not None and output_tokens is not None and total is not None:
         # xAI and Google's own layer count the reasoning in the total only
         output_tokens = max(output_tokens, total - input_tokens)
+    cached = count(prompt.get("cached_tokens"))
+    if cached is None:
+        cached = count(raw.get("prompt_cache_hit_tokens"))
+    if cached is None:
+        cached = count(raw.get("cached_tokens"))
     return Usage(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
-        cache_read_tokens=_first(
-            prompt.get("cached_tokens"), raw.get("prompt_cache_hit_tokens"), raw.get("cached_tokens")
-        ),
+        cache_read_tokens=cached,
         cache_write_tokens=count(prompt.get("cache_write_tokens")),
         reasoning_tokens=count(completion.get("reasoning_tokens")),
         audio_input_tokens=count(prompt.get("audio_tokens")),

@@ -18,6 +18,7 @@ from asgi_llmgw.protocols.base import (
 )
 from asgi_llmgw.protocols.fields import Fields
 from asgi_llmgw.protocols.openai.errors import decode_error
+from asgi_llmgw.protocols.plain import plain_head
 from asgi_llmgw.sse import ServerSentEvent
 
 from . import errors, request_decoder, request_encoder, response_decoder, stream_encoder
@@ -39,6 +40,9 @@ class OpenAIResponsesCodec:
             InvalidRequest: they cannot be told for sure.
         """
         request_decoder.check_repeated(body)
+        plain = plain_head(body)
+        if plain is not None:
+            return plain
         try:
             raw = members(body)
             head = Fields({key: loads(bytes(raw[key])) for key in ("model", "stream") if key in raw})

@@ -13,6 +13,7 @@ from asgi_llmgw.ir import (
     Part,
     ReasoningPart,
     RefusalPart,
+    Talk,
     TextPart,
     ToolCallPart,
     ToolResultPart,
@@ -61,6 +62,12 @@ class InputEncoder:
                 self._assistant(message, path)
             case _:
                 assert_never(message.role)
+
+    def add_talk(self, talk: Talk) -> None:
+        """Take a conversation of words alone."""
+        if talk.system is not None:
+            self.add(talk.system, "messages[0]")
+        self._items += [{"type": "message", "role": role, "content": text} for role, text in talk.by_speaker()]
 
     def finish(self) -> list[JSONValue]:
         """All items."""

@@ -23,8 +23,11 @@ def encode_request(request: ChatRequest, profile: Profile) -> EncodedRequest:
     """
     diagnostics = Diagnostics()
     items = InputEncoder(profile, diagnostics)
-    for index, message in enumerate(request.messages):
-        items.add(message, f"messages[{index}]")
+    if request.talk is not None:
+        items.add_talk(request.talk)
+    else:
+        for index, message in enumerate(request.messages):
+            items.add(message, f"messages[{index}]")
     data: JSONObject = {"model": request.model, "input": items.finish(), "store": False, "include": [ENCRYPTED]}
     if request.max_output_tokens is not None:
         if request.max_output_tokens < MIN_OUTPUT_TOKENS:

@@ -1,0 +1,117 @@
+"""The short ways for what nearly all whole answers are: words, and how many tokens they took."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, TypeAlias, cast
+
+import msgspec
+
+from asgi_llmgw.ir import ChatResponse, Choice, FinishKind, TextPart, Usage
+from asgi_llmgw.json import JSONObject, loads
+from asgi_llmgw.protocols.plain import only_these
+
+from .usage import decode_usage
+from .wire import finish_in
+
+_Nothing: TypeAlias = Annotated[list[None], msgspec.Meta(max_length=0)] | None
+
+
+class _PlainMessage(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    content: Annotated[str, msgspec.Meta(min_length=1)]
+    role: str = ""
+    refusal: None = None
+    annotations: _Nothing = None
+    tool_calls: _Nothing = None
+    function_call: None = None
+    reasoning: None = None
+    reasoning_content: None = None
+
+
+class _PlainChoice(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    message: _PlainMessage
+    finish_reason: Annotated[str, msgspec.Meta(min_length=1)]
+    index: int | None = None
+    logprobs: None = None
+    stop_reason: object = None
+
+
+class _PlainAnswer(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """An answer of words alone; the members without a name here are read by nobody."""
+
+    choices: Annotated[list[_PlainChoice], msgspec.Meta(min_length=1)]
+    id: str = ""
+    kind: str = msgspec.field(default="", name="object")
+    created: int | None = None
+    model: str = ""
+    usage: dict[str, object] | None = None
+    service_tier: str | None = None
+    system_fingerprint: str | None = None
+
+
+_plain: Final = msgspec.json.Decoder(_PlainAnswer)
+
+
+def plain_answer(body: bytes) -> ChatResponse | None:
+    """The answer, if there is nothing in it but words."""
+    answer = only_these(_plain, body)
+    if answer is None:
+        return None
+    choices = [
+        Choice(
+            (TextPart(choice.message.content),),
+            finish_in(choice.finish_reason, calls=False),
+            position if choice.index is None else choice.index,
+        )
+        for position, choice in enumerate(answer.choices)
+    ]
+    return ChatResponse(
+        choices=tuple(choices),
+        id=answer.id,
+        model=answer.model,
+        created=answer.created,
+        usage=decode_usage(cast(JSONObject | None, answer.usage)),
+        service_tier=answer.service_tier or None,
+        system_fingerprint=answer.system_fingerprint or None,
+    )
+
+
+class _Message(msgspec.Struct):
+    content: str
+    tool_calls: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    function_call: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Choice(msgspec.Struct):
+    message: _Message
+    finish_reason: str
+    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Answer(msgspec.Struct):
+    choices: list[_Choice]
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_skim: Final = msgspec.json.Decoder(_Answer).decode
+
+
+def skim_response(body: bytes) -> tuple[Usage | None, FinishKind] | None:
+    """Usage and the ending of an answer of plain text; None for any other, and for all that is odd.
+
+    What `decode_response` would refuse is odd. The rest of the answer is not read.
+    """
+    if not body.isascii() or b"\\ud" in body:
+        return None
+    try:
+        answer = _skim(body)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    if answer.error is not msgspec.UNSET or not answer.choices:
+        return None
+    for choice in answer.choices:
+        message = choice.message
+        odd = (choice.error, message.tool_calls, message.function_call)
+        if not choice.finish_reason or any(value is not msgspec.UNSET for value in odd):
+            return None
+    return decode_usage(loads(bytes(answer.usage))), finish_in(answer.choices[0].finish_reason, calls=False).kind

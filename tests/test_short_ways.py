@@ -1,0 +1,218 @@
+"""Whatever is read or written in a short way comes out as in the general one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from asgi_llmgw import ir
+from asgi_llmgw.errors import GatewayError
+from asgi_llmgw.json import JSONObject, JSONValue, dumps, loads_object
+from asgi_llmgw.protocols import PROTOCOLS, Profile, StreamContext, codec
+from asgi_llmgw.reasoning.requests import restore_state
+from asgi_llmgw.reasoning.turns import missing_turns
+from asgi_llmgw.translate import ReadRequest, write_request
+from tests.strategies import COUNT, OPAQUE, TEXT, WORD, maybe
+from tests.test_laws import FOLDERS, mutations
+from tests.wire import needs_wire, recordings
+
+EVERY = pytest.mark.parametrize("protocol", PROTOCOLS)
+TYPED = pytest.mark.parametrize("protocol", ["openai_chat", "anthropic_messages"])
+MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+CONTEXT = StreamContext(clock=lambda: 1_700_000_000.0, new_id=lambda prefix: f"{prefix}1")
+SHORT = (
+    "anthropic_messages.message_decoder.plain_message",
+    "anthropic_messages.request.plain_head",
+    "anthropic_messages.request_decoder.plain_request",
+    "anthropic_messages.response.only_these",
+    "gemini_generate.response.only_these",
+    "openai_chat.codec.plain_head",
+    "openai_chat.request_decoder.plain_message",
+    "openai_chat.request_decoder.plain_request",
+    "openai_chat.response.plain_answer",
+    "openai_responses.codec.plain_head",
+)
+
+
+@contextmanager
+def in_general() -> Iterator[None]:
+    """No short way is open."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in SHORT:
+            patch.setattr(f"asgi_llmgw.protocols.{name}", lambda *_: None)
+        patch.setattr(ir.ChatRequest, "talk", None)
+        yield
+
+
+def outcome(work: Callable[[], object]) -> str:
+    """What comes of it, or what is said of it; as text, in which 1, 1.0 and true differ."""
+    try:
+        return repr(work())
+    except GatewayError as error:
+        return repr((type(error), error.message, error.kind, error.param, error.code))
+
+
+def same_both_ways(work: Callable[[], object]) -> None:
+    short = outcome(work)
+    with in_general():
+        assert outcome(work) == short
+
+
+def opens(protocol: ir.Protocol, module: str, name: str, body: bytes) -> bool:
+    """Whether this part of a codec reads this body in its short way."""
+    within = f"asgi_llmgw.protocols.{protocol}.{module}"
+    short, taken = getattr(import_module(within), name), list[object]()
+
+    def noting(*args: object) -> object:
+        taken.append(short(*args))
+        return taken[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"{within}.{name}", noting)
+        outcome(partial(codec(protocol).decode_request, "/", body))
+        outcome(partial(codec(protocol).decode_response, body))
+    return any(found is not None for found in taken)
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> list[JSONValue]:
+    roles = ["user", "assistant"] * draw(st.integers(1, 3))
+    said: list[JSONValue] = [{"role": "system", "content": draw(TEXT)} for _ in range(draw(st.integers(0, 1)))]
+    for role in roles[: draw(st.integers(1, 6))]:
+        said.append({"role": role, "content": draw(TEXT.filter(bool))})
+    return said
+
+
+@st.composite
+def bodies(draw: st.DrawFn, protocol: ir.Protocol) -> bytes:
+    """Requests as most are, and such as are nearly so."""
+    body: JSONObject = {
+        "model": draw(WORD),
+        "messages": draw(conversations()),
+        "max_tokens": draw(st.integers(1, 9) | st.sampled_from([0, -1, 1.0, 2**70, True])),
+    }
+    if protocol == "anthropic_messages" and draw(st.booleans()):
+        body["system"] = draw(TEXT)
+    numbers = st.sampled_from([0, 1, 0.5, -1e-7, 2**70, 10**400, None, True, "1"])
+    for name, values in (("stream", st.booleans()), ("temperature", numbers), ("top_p", numbers), ("user", WORD)):
+        if not draw(st.integers(0, 3)):
+            body[name] = draw(values)
+    changed = draw(st.just(body) | mutations(body))
+    data = dumps(changed)
+    return draw(st.just(data) | st.sampled_from([b"\xef\xbb\xbf" + data, data + b" ", data[:-1] + b',"top_p":1}']))
+
+
+@TYPED
+@given(data=st.data())
+@MANY
+def test_a_request_is_read_alike(protocol: ir.Protocol, data: st.DataObject) -> None:
+    body = data.draw(bodies(protocol))
+    for read in (codec(protocol).decode_request, codec(protocol).peek):
+        same_both_ways(partial(read, "/", body))
+
+
+@needs_wire
+@EVERY
+def test_recorded_requests_are_read_alike(protocol: ir.Protocol, report: Callable[[str, int], None]) -> None:
+    found = [recording for recording in recordings(protocol) if recording.request is not None]
+    for recording in found:
+        for read in (codec(protocol).decode_request, codec(protocol).peek):
+            same_both_ways(partial(read, recording.path, recording.request or b""))
+    report(f"{protocol} requests read both ways", len(found))
+
+
+@needs_wire
+@EVERY
+def test_recorded_answers_are_read_alike(protocol: ir.Protocol, report: Callable[[str, int], None]) -> None:
+    answers = [recording.response for recording in recordings(*FOLDERS[protocol]) if recording.response is not None]
+    for answer in answers:
+        same_both_ways(partial(codec(protocol).decode_response, answer))
+    report(f"{protocol} answers read both ways", len(answers))
+
+
+@needs_wire
+@pytest.mark.parametrize(
+    ("protocol", "name", "least"),
+    [
+        ("openai_chat", "plain_answer", 5),
+        ("anthropic_messages", "only_these", 5),
+        ("gemini_generate", "only_these", 5),
+    ],
+)
+def test_the_short_way_is_open_to_what_vendors_really_answer(protocol: ir.Protocol, name: str, least: int) -> None:
+    answers = [recording.response for recording in recordings(*FOLDERS[protocol]) if recording.response is not None]
+    assert sum(opens(protocol, "response", name, answer) for answer in answers) >= least
+
+
+@TYPED
+def test_the_short_way_is_open_to_a_request_as_most_are(protocol: ir.Protocol) -> None:
+    said: list[JSONValue] = [{"role": "user", "content": "Hé"}, {"role": "assistant", "content": "Ho"}]
+    plain = dumps({"model": "m", "messages": said, "max_tokens": 5, "stream": True, "temperature": 1})
+    assert opens(protocol, "request_decoder", "plain_request", plain)
+
+
+@st.composite
+def plain_answers(draw: st.DrawFn) -> ir.ChatResponse:
+    ending = ir.FinishReason(draw(st.sampled_from(["stop", "length", "content_filter"])))
+    usage = ir.Usage(draw(COUNT), draw(COUNT), cache_read_tokens=draw(maybe(st.just(0))))
+    choice = ir.Choice((ir.TextPart(draw(TEXT)),), ending)
+    return ir.ChatResponse((choice,), draw(WORD), draw(WORD), draw(maybe(COUNT)), draw(maybe(st.just(usage))))
+
+
+@EVERY
+@given(data=st.data(), answer=plain_answers())
+@MANY
+def test_an_answer_is_read_alike(protocol: ir.Protocol, data: st.DataObject, answer: ir.ChatResponse) -> None:
+    body = codec(protocol).encode_response(answer, context=CONTEXT).body
+    changed = dumps(data.draw(mutations(loads_object(body))))
+    for read in (body, changed, changed + b"]"):
+        same_both_ways(partial(codec(protocol).decode_response, read))
+
+
+@st.composite
+def spoken(draw: st.DrawFn) -> tuple[ir.Message, ...]:
+    """A mere exchange of words, or what is nearly one."""
+    system: list[list[ir.Role]] = [[], ["system"], ["developer"]]
+    turns: list[ir.Role] = ["user", "assistant", "user", "assistant", "user"]
+    roles = [*draw(st.sampled_from(system)), *turns[: draw(st.integers(1, 5))]]
+    messages = [ir.Message(role, (ir.TextPart(draw(TEXT.filter(str.strip))),)) for role in roles]
+    odd: st.SearchStrategy[ir.Message] = st.builds(
+        ir.Message,
+        st.sampled_from(["system", "user", "assistant"]),
+        st.lists(
+            st.builds(ir.TextPart, TEXT, maybe(st.just(ir.CacheMark("5m"))), maybe(OPAQUE), maybe(WORD)), max_size=2
+        ).map(tuple),
+        maybe(WORD),
+    )
+    if draw(st.booleans()):
+        at = draw(st.integers(0, len(messages)))
+        messages[at : at + draw(st.integers(0, 1))] = [draw(odd)]
+    return tuple(messages)
+
+
+@EVERY
+@given(messages=spoken(), profile=st.sampled_from([Profile(), Profile(system_role="developer", mid_system="user")]))
+@MANY
+def test_a_conversation_is_written_alike(
+    protocol: ir.Protocol, messages: tuple[ir.Message, ...], profile: Profile
+) -> None:
+    def work() -> object:
+        asked = ir.ChatRequest("m", messages, reasoning=ir.Reasoning("low"))
+        restored, lost = restore_state(asked, "openai_chat", b"key")
+        written = write_request(read := ReadRequest(restored), target=protocol, model="other", profile=profile)
+        return lost, missing_turns(read.request), written.body, written.path, written.diagnostics
+
+    same_both_ways(work)
+
+
+def test_what_is_known_of_a_conversation_stays_known_for_another_model() -> None:
+    asked = ir.ChatRequest("m", (ir.Message("user", (ir.TextPart("Hi"),)),))
+    assert asked.talk == ir.Talk(("Hi",))
+    assert asked.for_model("n") == ir.ChatRequest("n", asked.messages)
+    assert asked.for_model("n").talk is asked.talk
