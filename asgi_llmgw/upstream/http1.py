@@ -23,16 +23,18 @@ _EARLY: Final = 0.001
 """Seconds by which a timer may come early: no finer does the clock of a loop tick."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """A connection and the call it serves.
 
     Args:
         origin: where it leads to.
+        buffer: where bytes are received. As they are parsed at once, all connections of a loop can share it.
         lost: called when it has ended, whoever ended it.
     """
 
-    def __init__(self, origin: Origin, lost: Callable[[Connection], None]) -> None:
+    def __init__(self, origin: Origin, buffer: memoryview, lost: Callable[[Connection], None]) -> None:
         self.origin = origin
+        self._buffer = buffer
         self._lost = lost
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -99,14 +101,17 @@ class Connection(asyncio.Protocol):
         if self._aborted:
             self._transport.abort()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         answer = self._answer
         if answer is None or answer.complete:
             # nobody asked for this, so it must not be taken for the next answer
             self.abort(unreadable())
             return
         try:
-            answer.feed(data)
+            answer.feed(self._buffer[:nbytes])
         except UpstreamError as error:
             self.abort(error)
             return

@@ -16,7 +16,7 @@ from ssl import SSLContext, create_default_context
 from asgi_llmgw.upstream.base import UpstreamRequest
 from asgi_llmgw.upstream.common import broken, check_encoding, too_slow, unreachable
 from asgi_llmgw.upstream.http1 import Connection
-from asgi_llmgw.upstream.http1_answer import Answer
+from asgi_llmgw.upstream.http1_answer import HIGH_WATER, Answer
 from asgi_llmgw.upstream.http1_head import Origin, request_head
 from asgi_llmgw.upstream.pools import Pool, Pools
 
@@ -28,6 +28,7 @@ class _Pool(Pool):
         super().__init__(limit)
         self.loop = asyncio.get_running_loop()
         self._tls = tls
+        self._buffer = memoryview(bytearray(HIGH_WATER))
         self._kept: defaultdict[Origin, dict[Connection, None]] = defaultdict(dict)
         self._closed = False
 
@@ -42,7 +43,7 @@ class _Pool(Pool):
 
     def new(self, origin: Origin) -> Connection:
         """A connection that is yet to be made."""
-        return Connection(origin, self._forget)
+        return Connection(origin, self._buffer, self._forget)
 
     async def connect(self, connection: Connection, *, end: float) -> None:
         """Make it.

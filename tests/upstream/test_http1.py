@@ -83,7 +83,7 @@ async def test_an_answer_that_came_before_the_question_is_none(upstream: Httptoo
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         ended = asyncio.Event()
-        connection = Connection(Origin(False, "127.0.0.1", 0), lambda _: ended.set())
+        connection = Connection(Origin(False, "127.0.0.1", 0), memoryview(bytearray(99)), lambda _: ended.set())
         port = server.sockets[0].getsockname()[1]
         await asyncio.get_running_loop().create_connection(lambda: connection, "127.0.0.1", port)
         await ended.wait()
@@ -94,7 +94,7 @@ async def test_an_answer_that_came_before_the_question_is_none(upstream: Httptoo
 async def test_a_connection_given_up_before_it_stood_does_not_stand(upstream: HttptoolsUpstream) -> None:
     """F124."""
     async with fault_server([OK]) as server:
-        connection = Connection(Origin(False, "127.0.0.1", 0), lambda _: None)
+        connection = Connection(Origin(False, "127.0.0.1", 0), memoryview(bytearray(99)), lambda _: None)
         connection.abort(broken())
         port = int(server.url.rpartition(":")[2])
         await asyncio.get_running_loop().create_connection(lambda: connection, "127.0.0.1", port)
