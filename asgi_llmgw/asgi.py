@@ -15,6 +15,7 @@ import anyio
 from asgi_llmgw._types import Headers, Message, Receive, Scope, Send
 from asgi_llmgw.answer import ClientDisconnected as ClientDisconnected
 from asgi_llmgw.errors import RequestError
+from asgi_llmgw.interrupt import Interrupt
 
 MIB: Final = 1024 * 1024
 MAX_BODY: Final = 32 * MIB
@@ -35,7 +36,7 @@ STREAMING: Final[Headers] = (*UNCACHED, (b"x-accel-buffering", b"no"))
 
 def headers_of(scope: Scope) -> Headers:
     """The request's headers, copied: servers have been seen appending trailers to the list they handed out."""
-    return tuple([(bytes(name).lower(), bytes(value)) for name, value in scope.get("headers") or ()])
+    return tuple([(name.lower(), value) for name, value in scope.get("headers") or ()])
 
 
 def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str | None:
@@ -89,42 +90,31 @@ async def read_body(
         RequestError: larger than the limit (413) or too slow (408).
         ClientDisconnected: the client left before the end.
     """
-    if isinstance(receive, Replay) and not receive.told:
+    if type(receive) is Replay and not receive.told:
         receive.told = True
         if len(receive.body) > limit:
             raise _too_large(limit)
         return receive.body
-    declared = header(headers, b"content-length")
-    if declared is not None and declared.isdecimal() and int(declared) > limit:
-        raise _too_large(limit)
-    too_slow = asyncio.timeout(None)
-    try:
-        async with too_slow:
-            return await _read_in_time(receive, too_slow, limit=limit, timeout=timeout, min_rate=min_rate)
-    except TimeoutError:
-        if not too_slow.expired():
-            raise
+    for name, value in headers:
+        if name == b"content-length" and value.isdigit() and int(value) > limit:
+            raise _too_large(limit)
+    with Interrupt() as too_slow:
+        body = bytearray()
+        pace = _Pace(too_slow, body, timeout=timeout, min_rate=min_rate)
+        try:
+            while True:
+                message = await receive()
+                chunk = _body_of(message)
+                if len(body) + len(chunk) > limit:
+                    raise _too_large(limit)
+                if not body and not message.get("more_body", False):
+                    return chunk
+                body += chunk
+                if not message.get("more_body", False):
+                    return bytes(body)
+        finally:
+            pace.stop()
     raise RequestError("The request body came too slowly.", kind="request_timeout")
-
-
-async def _read_in_time(
-    receive: Receive, too_slow: asyncio.Timeout, *, limit: int, timeout: float, min_rate: float
-) -> bytes:
-    body = bytearray()
-    pace = _Pace(too_slow, body, timeout=timeout, min_rate=min_rate)
-    try:
-        while True:
-            message = await receive()
-            chunk = _body_of(message)
-            if len(body) + len(chunk) > limit:
-                raise _too_large(limit)
-            if not body and not message.get("more_body", False):
-                return chunk
-            body += chunk
-            if not message.get("more_body", False):
-                return bytes(body)
-    finally:
-        pace.stop()
 
 
 class _Pace:
@@ -132,14 +122,14 @@ class _Pace:
 
     __slots__ = ("_body", "_loop", "_min_rate", "_started", "_timeout", "_timer", "_too_slow")
 
-    def __init__(self, too_slow: asyncio.Timeout, body: bytearray, *, timeout: float, min_rate: float) -> None:
+    def __init__(self, too_slow: Interrupt, body: bytearray, *, timeout: float, min_rate: float) -> None:
         self._too_slow = too_slow
         self._body = body
         self._timeout = timeout
         self._min_rate = min_rate
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
-        first = min(BODY_GRACE, timeout) if min_rate else timeout
+        first = BODY_GRACE if min_rate and timeout > BODY_GRACE else timeout
         self._timer = self._loop.call_at(self._started + first, self._check)
 
     def stop(self) -> None:
@@ -151,7 +141,7 @@ class _Pace:
         ends = self._started + min(self._timeout, enough)
         # a timer may be a little early
         if ends <= self._loop.time() + 0.001:
-            self._too_slow.reschedule(ends)
+            self._too_slow.fire()
         else:
             self._timer = self._loop.call_at(ends, self._check)
 
@@ -238,22 +228,9 @@ async def while_connected(
 
 async def _watch_while(task: asyncio.Task[None], receive: Receive) -> None:
     """Return when the client has gone or the task is over."""
-    watching = asyncio.timeout(None)
-    waits = True
-
-    def wake(_: asyncio.Task[None]) -> None:
-        if waits:
-            watching.reschedule(0)
-
-    try:
-        async with watching:
-            task.add_done_callback(wake)
-            await watch_disconnect(receive)
-    except TimeoutError:
-        if not watching.expired():
-            raise
-    finally:
-        waits = False
+    with Interrupt() as watching:
+        task.add_done_callback(lambda _: watching.fire())
+        await watch_disconnect(receive)
 
 
 async def _end(task: asyncio.Task[None], let_go: Callable[[], Awaitable[None]]) -> None:

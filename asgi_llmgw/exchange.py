@@ -181,6 +181,15 @@ class Exchange:
     diagnostics: tuple[Diagnostic, ...] = ()
 
     @classmethod
+    def of(cls, scope: Scope) -> tuple[Exchange, Scope]:
+        """The record of this request, and a scope that has it: the same one where it does already."""
+        found = scope.get(SCOPE_KEY)
+        if isinstance(found, cls):
+            return found, scope
+        made = cls.get_or_create(scope)
+        return made, {**scope, SCOPE_KEY: made}
+
+    @classmethod
     def get_or_create(cls, scope: Scope) -> Exchange:
         """The record in this scope, or a new one (which the caller puts into the scope it hands on)."""
         found = scope.get(SCOPE_KEY)
@@ -195,10 +204,6 @@ class Exchange:
             return self.answer, send
         self.answer = Answer(send)
         return self.answer, self.answer
-
-    def within(self, scope: Scope) -> Scope:
-        """A scope that has this record: the same one where it does already."""
-        return scope if scope.get(SCOPE_KEY) is self else {**scope, SCOPE_KEY: self}
 
     def fail(self, error: GatewayError) -> None:
         """Note that an attempt failed, and whose fault that was."""

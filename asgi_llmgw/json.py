@@ -40,6 +40,7 @@ _encoder: Final = msgspec.json.Encoder()
 _value: Final = msgspec.json.Decoder()
 _string: Final = msgspec.json.Decoder(str)
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_elements: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class JSONError(ValueError):
@@ -126,6 +127,20 @@ def members(body: bytes) -> dict[str, msgspec.Raw]:
     """
     try:
         return _members.decode(body.removeprefix(_BOM))
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as exc:
+        raise JSONError(str(exc)) from None
+    except RecursionError:
+        raise JSONError("nested too deep", code="json_too_deep") from None
+
+
+def elements(body: bytes) -> list[msgspec.Raw]:
+    """The elements of an array, each as its own undecoded bytes.
+
+    Raises:
+        JSONError: not a JSON array.
+    """
+    try:
+        return _elements.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as exc:
         raise JSONError(str(exc)) from None
     except RecursionError:

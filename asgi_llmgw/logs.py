@@ -30,6 +30,8 @@ def redact_query_keys(text: str) -> str:
 def json_line(record: Mapping[str, object]) -> bytes:
     """One JSON object on one line, whatever line separators a reader may believe in."""
     line = dumps(record)
+    if line.isascii():
+        return line + b"\n"
     for separator, escaped in _LINE_BREAKS:
         if separator in line:
             line = line.replace(separator, escaped)

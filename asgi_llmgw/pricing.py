@@ -1,7 +1,9 @@
-"""What tokens cost. Prices are USD for a million tokens, sums are integers: millionths of a USD."""
+"""What models cost. Prices are USD for a million tokens, or for what is counted instead; sums are integers: millionths
+of a USD."""
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from functools import cache
@@ -20,6 +22,7 @@ MAX_TOKENS: Final = 100_000_000
 MAX_PRICE: Final = 1_000_000
 
 _MAX_REMEMBERED: Final = 4096
+_MAX_SECONDS: Final = 1_000_000
 _PARTS: Final = 1_000_000
 """Prices are multiplied in whole millionths, because sums of binary fractions are not exact."""
 
@@ -34,6 +37,9 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
         cache_write: prompt tokens written to a cache; None: as `input`.
         cache_write_1h: those that stay there for an hour; None: as `cache_write`.
         reasoning: generated tokens that were reasoning; None: as `output`.
+        audio_input: prompt tokens that were sound; None: as `input`.
+        audio_output: generated tokens that were sound; None: as `output`.
+        image_output: generated tokens that were pictures; None: as `output`.
 
     Raises:
         ConfigError: a price is negative, or no number.
@@ -45,11 +51,13 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
     cache_write: float | None = None
     cache_write_1h: float | None = None
     reasoning: float | None = None
+    audio_input: float | None = None
+    audio_output: float | None = None
+    image_output: float | None = None
 
     def __post_init__(self) -> None:
-        amounts = (self.input, self.output, self.cached_input, self.cache_write, self.cache_write_1h, self.reasoning)
-        if not all(amount is None or 0 <= amount <= MAX_PRICE for amount in amounts):
-            raise ConfigError(f"a price is between 0 and {MAX_PRICE} USD for a million tokens")
+        _check(self.input, self.output, self.cached_input, self.cache_write, self.cache_write_1h, self.reasoning)
+        _check(self.audio_input, self.audio_output, self.image_output)
 
 
 class LongContext(Rates, frozen=True, kw_only=True):
@@ -59,9 +67,23 @@ class LongContext(Rates, frozen=True, kw_only=True):
 
 
 class Price(Rates, frozen=True, kw_only=True):
-    """What a model's tokens cost; `long_context` where long prompts have prices of their own."""
+    """What a model costs.
+
+    Args:
+        long_context: where long prompts have prices of their own.
+        picture: USD for each picture made.
+        minute: USD for a minute of sound heard.
+        characters: USD for a million characters read aloud.
+    """
 
     long_context: LongContext | None = None
+    picture: float = 0.0
+    minute: float = 0.0
+    characters: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check(self.picture, self.minute, self.characters)
 
     def rates(self, input_tokens: int) -> Rates:
         """The prices of a request with so long a prompt."""
@@ -72,6 +94,8 @@ class Price(Rates, frozen=True, kw_only=True):
 def cost(usage: Usage, price: Price) -> int:
     """What was used, in millionths of a USD, rounded up.
 
+    A token of a cached prompt costs the same whether it was text or sound.
+
     Counts that were not reported are nothing; negative ones too, and absurd ones are cut down to `MAX_TOKENS`. A share
     is never larger than what it is a share of.
     """
@@ -80,24 +104,35 @@ def cost(usage: Usage, price: Price) -> int:
     cached = min(_sane(usage.cache_read_tokens), total_input)
     written = min(_sane(usage.cache_write_tokens), total_input - cached)
     written_1h = min(_sane(usage.cache_write_1h_tokens), written)
+    heard = min(_sane(usage.audio_input_tokens), total_input - cached - written)
     reasoning = min(_sane(usage.reasoning_tokens), total_output)
+    spoken = min(_sane(usage.audio_output_tokens), total_output - reasoning)
+    painted = min(_sane(usage.image_output_tokens), total_output - reasoning - spoken)
     per_write = rates.input if rates.cache_write is None else rates.cache_write
     sums = (
-        (total_input - cached - written, rates.input),
+        (total_input - cached - written - heard, rates.input),
+        (heard, rates.input if rates.audio_input is None else rates.audio_input),
         (cached, rates.input if rates.cached_input is None else rates.cached_input),
         (written - written_1h, per_write),
         (written_1h, per_write if rates.cache_write_1h is None else rates.cache_write_1h),
-        (total_output - reasoning, rates.output),
+        (total_output - reasoning - spoken - painted, rates.output),
         (reasoning, rates.output if rates.reasoning is None else rates.reasoning),
+        (spoken, rates.output if rates.audio_output is None else rates.audio_output),
+        (painted, rates.output if rates.image_output is None else rates.image_output),
+        (_sane(usage.characters), price.characters),
+        (_sane(usage.pictures) * _PARTS, price.picture),
+        (_millionths_of_minutes(usage.seconds), price.minute),
     )
-    return _rounded_up(sum(tokens * round(amount * _PARTS) for tokens, amount in sums))
+    return _rounded_up(sum(count * round(amount * _PARTS) for count, amount in sums))
 
 
 def highest_cost(input_tokens: int, output_tokens: int, price: Price) -> int:
-    """What so many tokens cost at most, whether they are cached, written to a cache, reasoning or none of it."""
+    """What so many tokens cost at most, whether they are cached, written to a cache, reasoning, sound or none of it."""
     rates = price.rates(input_tokens)
-    for_input = max(rates.input, rates.cached_input or 0, rates.cache_write or 0, rates.cache_write_1h or 0)
-    for_output = max(rates.output, rates.reasoning or 0)
+    for_input = max(
+        rates.input, rates.cached_input or 0, rates.cache_write or 0, rates.cache_write_1h or 0, rates.audio_input or 0
+    )
+    for_output = max(rates.output, rates.reasoning or 0, rates.audio_output or 0, rates.image_output or 0)
     tokens = ((_sane(input_tokens), for_input), (_sane(output_tokens), for_output))
     return _rounded_up(sum(count * round(amount * _PARTS) for count, amount in tokens))
 
@@ -141,8 +176,20 @@ def _packaged() -> Patterns[Price]:
     return Patterns[Price]({model: row for row in rows for model in row.models})
 
 
+def _check(*amounts: float | None) -> None:
+    if not all(amount is None or 0 <= amount <= MAX_PRICE for amount in amounts):
+        raise ConfigError(f"a price is between 0 and {MAX_PRICE} USD")
+
+
 def _sane(count: int | None) -> int:
     return 0 if count is None else max(0, min(count, MAX_TOKENS))
+
+
+def _millionths_of_minutes(seconds: float | None) -> int:
+    """Rounded up; what is no length is nothing."""
+    if seconds is None or not 0 < seconds <= _MAX_SECONDS:
+        return 0
+    return math.ceil(seconds / 60 * _PARTS)
 
 
 def _rounded_up(parts: int) -> int:

@@ -7,7 +7,8 @@ from types import TracebackType
 from typing import Final, Self
 
 from asgi_llmgw._types import Message, Send
-from asgi_llmgw.asgi import ClientDisconnected
+from asgi_llmgw.answer import ClientDisconnected
+from asgi_llmgw.interrupt import Interrupt
 
 SEND_STALL: Final = 30.0
 PIECE: Final = 64 * 1024
@@ -28,22 +29,22 @@ class StallGuard:
         seconds: what one `send` may last; 0 for ever.
     """
 
-    __slots__ = ("_limit", "_loop", "_seconds", "_send", "_since", "_timer", "stalled")
+    __slots__ = ("_interrupt", "_loop", "_seconds", "_send", "_since", "_timer", "stalled")
 
     def __init__(self, send: Send, seconds: float) -> None:
         self._send = send
         self._seconds = seconds
         self._loop = asyncio.get_running_loop()
-        self._limit = asyncio.timeout(None)
+        self._interrupt = Interrupt()
         self._since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.stalled = False
 
-    async def __aenter__(self) -> Self:
-        await self._limit.__aenter__()
+    def __enter__(self) -> Self:
+        self._interrupt.__enter__()
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """
@@ -52,9 +53,7 @@ class StallGuard:
         """
         if self._timer is not None:
             self._timer.cancel()
-        try:
-            await self._limit.__aexit__(kind, error, trace)
-        except TimeoutError:
+        if self._interrupt.__exit__(kind, error, trace):
             raise ClientStalled from None
 
     async def __call__(self, message: Message) -> None:
@@ -85,4 +84,4 @@ class StallGuard:
             self._timer = self._loop.call_at(due, self._look)
             return
         self.stalled = True
-        self._limit.reschedule(now)
+        self._interrupt.fire()

@@ -1,4 +1,4 @@
-"""A request body that is passed on while it comes, and held nowhere."""
+"""A request body that is passed on while it comes, and held nowhere, unless its vendor is asked in other words."""
 
 from __future__ import annotations
 
@@ -97,8 +97,10 @@ class Upload:
         writer = self._field(expected=expected or self._found, model=model)
         head = bytes(self._head)
         try:
-            if shown := head if writer is None else writer.feed(head):
-                yield shown
+            for start in range(0, len(head), LOOK_AHEAD):
+                held = head[start : start + LOOK_AHEAD]
+                if shown := held if writer is None else writer.feed(held):
+                    yield shown
             while self._more:
                 self.begun = True
                 chunk = await self._take()
@@ -109,6 +111,27 @@ class Upload:
         except RequestError as error:
             self.failure = error
             raise
+
+    async def whole(self, *, limit: int, expected: str | None = None) -> bytes | None:
+        """The body, held; None where it is larger than the limit. It can be sent afterwards as if it were untouched.
+
+        Args:
+            limit: the most bytes to hold.
+            expected: what the form must say of its model, should it say it late.
+
+        Raises:
+            RequestError: as above.
+        """
+        while self._more and max(len(self._head), self._declared or 0) <= limit:
+            try:
+                self._head += await self._take()
+            except RequestError:
+                # there is nothing that the next vendor could be sent
+                self.begun = True
+                raise
+        if self._more or len(self._head) > limit:
+            return None
+        return b"".join([piece async for piece in self.pieces(None, expected=expected)])
 
     async def receive(self) -> Message:
         """What the server says when the body is over; a disconnect as soon as the client has left."""

@@ -29,7 +29,7 @@ FLOORS = (
     ("operations", "reasoning", "tool_names"),
     ("translate",),
     ("uploads",),
-    ("answer", "signing"),
+    ("answer", "interrupt", "signing"),
     ("asgi", "exchange", "logs", "metadata", "passthrough", "providers", "pricing", "store", "tokens", "upstream"),
     ("hooks", "limiting", "render", "routing", "stall"),
     ("health_checks",),

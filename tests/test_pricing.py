@@ -17,6 +17,10 @@ from asgi_llmgw.pricing import MAX_TOKENS, LongContext, Price, PriceTable, cost,
 
 PLAIN = Price(input=2.5, output=10.0, cached_input=1.25)
 FULL = Price(input=3.0, output=15.0, cached_input=0.3, cache_write=3.75, cache_write_1h=6.0, reasoning=20.0)
+MEDIA = Price(
+    input=1.0, output=2.0, reasoning=3.0, cached_input=0.5, audio_input=10.0, audio_output=20.0, image_output=30.0
+)
+COUNTED = Price(input=0.0, output=0.0, picture=0.04, minute=0.006, characters=15.0)
 LONG = Price(input=1.0, output=2.0, long_context=LongContext(over=1000, input=10.0, output=20.0))
 
 
@@ -34,8 +38,38 @@ LONG = Price(input=1.0, output=2.0, long_context=LongContext(over=1000, input=10
         (Usage(input_tokens=3, output_tokens=0), Price(input=0.1, output=0.0), 1),
         (Usage(input_tokens=30, output_tokens=0), Price(input=0.1, output=0.0), 3),
         (Usage(), FULL, 0),
+        (Usage(input_tokens=100, audio_input_tokens=40), MEDIA, 460),
+        (Usage(input_tokens=100, audio_input_tokens=40, cache_read_tokens=80), MEDIA, 240),
+        (Usage(output_tokens=100, audio_output_tokens=40, image_output_tokens=30, reasoning_tokens=10), MEDIA, 1770),
+        (Usage(output_tokens=100, audio_output_tokens=400, image_output_tokens=30), MEDIA, 2000),
+        (Usage(output_tokens=100, audio_output_tokens=40), PLAIN, 1000),
+        (Usage(pictures=2), COUNTED, 80_000),
+        (Usage(seconds=30.0), COUNTED, 3000),
+        (Usage(seconds=0.1), COUNTED, 11),
+        (Usage(characters=4096), COUNTED, 61_440),
     ],
-    ids=["plain", "cached", "written", "for-an-hour", "reasoning", "short", "long", "part", "tenths", "exact", "none"],
+    ids=[
+        "plain",
+        "cached",
+        "written",
+        "for-an-hour",
+        "reasoning",
+        "short",
+        "long",
+        "part",
+        "tenths",
+        "exact",
+        "none",
+        "sound",
+        "cached sound",
+        "sound and pictures",
+        "more sound than there is",
+        "sound at the price of text",
+        "pictures",
+        "half a minute",
+        "less than a second",
+        "characters",
+    ],
 )
 def test_tokens_cost_what_the_price_says_rounded_up(usage: Usage, price: Price, millionths: int) -> None:
     assert cost(usage, price) == millionths
@@ -60,7 +94,7 @@ def test_nonsense_is_cut_down(usage: Usage, millionths: int) -> None:
 COUNTS = st.one_of(st.none(), st.integers(-(10**19), 10**19), st.integers(0, 100_000))
 
 
-USAGES = st.tuples(COUNTS, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS).map(
+USAGES = st.tuples(COUNTS, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS).map(
     lambda counts: Usage(
         input_tokens=counts[0],
         output_tokens=counts[1],
@@ -68,6 +102,9 @@ USAGES = st.tuples(COUNTS, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS).map(
         cache_write_tokens=counts[3],
         cache_write_1h_tokens=counts[4],
         reasoning_tokens=counts[5],
+        audio_input_tokens=counts[6],
+        audio_output_tokens=counts[7],
+        image_output_tokens=counts[8],
     )
 )
 
@@ -75,8 +112,22 @@ USAGES = st.tuples(COUNTS, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS).map(
 @given(USAGES)
 def test_a_sum_is_never_negative_nor_more_than_the_highest(usage: Usage) -> None:
     """F140 F189: what is reserved covers what is settled, whatever the tokens turn out to be."""
-    for price in (PLAIN, FULL, LONG):
+    for price in (PLAIN, FULL, LONG, MEDIA):
         assert 0 <= cost(usage, price) <= highest_cost(usage.input_tokens or 0, usage.output_tokens or 0, price)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        Usage(pictures=-3, seconds=-1.0, characters=-5),
+        Usage(seconds=float("nan")),
+        Usage(seconds=float("inf")),
+        Usage(seconds=1e300),
+    ],
+)
+def test_what_cannot_have_been_counted_costs_nothing(usage: Usage) -> None:
+    """F140"""
+    assert cost(usage, COUNTED) == 0
 
 
 @pytest.mark.parametrize("amount", [-1.0, float("nan"), float("inf"), 1e9])
@@ -85,6 +136,10 @@ def test_a_price_is_a_sane_number(amount: float) -> None:
         Price(input=amount, output=1.0)
     with pytest.raises(ConfigError):
         Price(input=1.0, output=1.0, reasoning=amount)
+    with pytest.raises(ConfigError):
+        Price(input=1.0, output=1.0, image_output=amount)
+    with pytest.raises(ConfigError):
+        Price(input=1.0, output=1.0, minute=amount)
 
 
 def test_own_prices_win_over_those_of_the_package() -> None:
@@ -134,6 +189,8 @@ def test_names_of_clients_do_not_fill_the_memory() -> None:
         ("claude-haiku-5-5", (0.1, 0.5)),
         ("gemini-2.5-pro", (1.25, 10.0)),
         ("gemini-2.5-flash-lite", (0.1, 0.4)),
+        ("gemini-3.8-flash-tts", (0.5, 9.0)),
+        ("gemini-2.5-flash-image", (0.3, 30.0)),
     ],
 )
 def test_list_prices_come_with_the_package(model: str, amounts: tuple[float, float]) -> None:
@@ -147,7 +204,8 @@ def test_the_list_names_each_model_once_and_charges_more_for_more() -> None:
     names = [name for row in rows for name in row["models"]]
     assert len(names) == len(set(names)) > 100
     for row in rows:
-        assert row.get("cached_input", 0) <= row["input"] < row["output"], row
+        assert row.get("cached_input", 0) <= row["input"] < row["output"] or row["minute"] > row["output"] == 0, row
+        assert row["input"] < row.get("audio_input", 1e9), row
         assert row["input"] <= row.get("cache_write", row["input"]) <= row.get("cache_write_1h", 1e9), row
         for kind, amount in row.get("long_context", {}).items():
             assert kind == "over" or amount > row[kind], row

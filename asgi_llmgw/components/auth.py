@@ -113,8 +113,8 @@ class AuthMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange.get_or_create(scope)
-        inner = exchange.within(scope)
+        exchange, scope = Exchange.of(scope)
+        inner = scope
         query_keys: list[bytes] = []
         if given := scope.get("query_string"):
             query, query_keys = _take_query_keys(given)

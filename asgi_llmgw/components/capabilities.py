@@ -51,8 +51,8 @@ class CapabilitiesMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange.get_or_create(scope)
-        scope = exchange.within(scope)
+        exchange, scope = Exchange.of(scope)
+
         model = exchange.upstream_model or exchange.model
         facts = None if model is None else self._facts_for(model)
         words = () if facts is None else _words(facts)

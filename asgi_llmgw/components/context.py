@@ -7,7 +7,6 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from itertools import chain
 from typing import Final
 
 from asgi_llmgw._types import ASGIApp, Headers, Message, Receive, Scope, Send
@@ -95,7 +94,7 @@ class ContextMiddleware:
         answer = exchange.answer = _ClientAnswer(guard, exchange, closable=_is_http_1(scope))
         cancelled = True
         try:
-            async with guard:
+            with guard:
                 try:
                     problem = _problem(scope, headers)
                     if problem is not None:
@@ -160,7 +159,7 @@ class ContextMiddleware:
             "finish_reason": _text(exchange.finish_reason),
             "error": None if failure is None else _error_entry(failure),
             "diagnostics": len(exchange.diagnostics),
-            "diagnostic_codes": list(dict.fromkeys(found.code for found in exchange.diagnostics)),
+            "diagnostic_codes": list(dict.fromkeys([found.code for found in exchange.diagnostics])),
         }
         if len(exchange.tried) > 1:
             entry["tried"] = [_tried_entry(tried) for tried in exchange.tried]
@@ -266,7 +265,7 @@ def _problem(scope: Scope, headers: Headers) -> RequestError | None:
     """What makes this request unfit to be read any further."""
     if len(headers) > MAX_HEADERS:
         return _unfit(f"The request has more than {MAX_HEADERS} headers.", "headers_too_large")
-    joined = b"".join(chain.from_iterable(headers))
+    joined = b"".join([part for pair in headers for part in pair])
     if len(joined) > MAX_HEADER_BYTES:
         return _unfit(f"The request's headers are larger than {MAX_HEADER_BYTES} bytes.", "headers_too_large")
     raw_path = scope.get("raw_path") or str(scope["path"]).encode("utf-8", "replace")
@@ -274,8 +273,13 @@ def _problem(scope: Scope, headers: Headers) -> RequestError | None:
         return _unfit(f"The path and its query are longer than {MAX_TARGET} bytes.", "headers_too_large")
     if _BREAKING.search(joined):
         return _unfit("A header of the request contains a control character.", code="invalid_header")
-    lengths = [value for name, value in headers if name == b"content-length"]
-    encodings = [value for name, value in headers if name == b"transfer-encoding"]
+    lengths: list[bytes] = []
+    encodings: list[bytes] = []
+    for name, value in headers:
+        if name == b"content-length":
+            lengths.append(value)
+        elif name == b"transfer-encoding":
+            encodings.append(value)
     if lengths and encodings:
         return _unfit("The request has both Content-Length and Transfer-Encoding.")
     if len(lengths) > 1 or (lengths and not _LENGTH.match(lengths[0])):

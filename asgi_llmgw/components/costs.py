@@ -23,9 +23,9 @@ class CostsMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange.get_or_create(scope)
+        exchange, scope = Exchange.of(scope)
         try:
-            await self._app(exchange.within(scope), receive, send)
+            await self._app(scope, receive, send)
         finally:
             if exchange.cost is None:
                 exchange.cost = cost_of(reported(exchange), self._prices)

@@ -12,6 +12,7 @@ from asgi_llmgw._types import ASGIApp, Receive, Scope, Send
 from asgi_llmgw.answer import Answer
 from asgi_llmgw.errors import GatewayError
 from asgi_llmgw.exchange import Exchange, Operation
+from asgi_llmgw.interrupt import Interrupt
 from asgi_llmgw.protocols import codec
 from asgi_llmgw.render import DEFAULT_PROTOCOL, send_error
 
@@ -31,17 +32,12 @@ class Drain:
     """Whether requests are refused, and the requests that run; one for each gateway."""
 
     draining: bool = False
-    running: set[asyncio.Timeout] = field(default_factory=set)
+    running: set[Interrupt] = field(default_factory=set)
 
     def cut(self) -> None:
         """End all that runs, each with an error its client can read."""
-        for limit in list(self.running):
-            if not limit.expired():
-                limit.reschedule(0)
-
-
-class _Cut(Exception):
-    """The request was ended because the process ends."""
+        for request in list(self.running):
+            request.fire()
 
 
 class DrainMiddleware:
@@ -59,7 +55,7 @@ class DrainMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange.get_or_create(scope)
+        exchange, scope = Exchange.of(scope)
         if exchange.operation in ALWAYS:
             await self._app(scope, receive, send)
             return
@@ -67,34 +63,20 @@ class DrainMiddleware:
             await _refuse(scope, exchange, send)
             return
         answer, send = exchange.watched(send)
+        running = Interrupt()
+        self._drain.running.add(running)
         try:
-            await self._run(exchange.within(scope), receive, send)
-        except _Cut:
-            await _cut(scope, exchange, answer, send)
+            with running:
+                await self._app(scope, receive, send)
+                return
         except asyncio.CancelledError as error:
             if _SERVER_STOPS in str(error):
                 with anyio.CancelScope(shield=True):
                     await _cut(scope, exchange, answer, send)
             raise
-
-    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """
-        Raises:
-            _Cut: the process does not wait for it any longer.
-        """
-        limit = asyncio.timeout(None)
-        running = self._drain.running
-        try:
-            async with limit:
-                running.add(limit)
-                try:
-                    await self._app(scope, receive, send)
-                finally:
-                    running.discard(limit)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            raise _Cut from None
+        finally:
+            self._drain.running.discard(running)
+        await _cut(scope, exchange, answer, send)
 
 
 async def _refuse(scope: Scope, exchange: Exchange, send: Send) -> None:

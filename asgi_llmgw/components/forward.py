@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from typing import Final
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -37,6 +36,7 @@ from asgi_llmgw.render import send_error
 from asgi_llmgw.routing.endpoints import Endpoint, match_endpoint
 from asgi_llmgw.upstream.base import Upstream, UpstreamRequest, UpstreamResponse
 from asgi_llmgw.upstream.dressed import dress
+from asgi_llmgw.upstream.held import HeldCall
 from asgi_llmgw.upstream.turns import Turns, pieces
 
 _MAX_ANSWER: Final = 64 * 1024 * 1024
@@ -149,7 +149,7 @@ class _Call:
         self._max_answer = max_answer
         self._clock = clock
         self._complete = False
-        self._held = AsyncExitStack()
+        self._held = HeldCall()
         self.protocol: Protocol = exchange.client_protocol or "openai_responses"
         self.priced = False
         self.started = False
@@ -171,7 +171,7 @@ class _Call:
         """Make the call and pass the answer on."""
         try:
             async with self._held:
-                response = await self._held.enter_async_context(upstream.open(request))
+                response = await self._held.open(upstream, request)
                 if response.status != 200:
                     await self._refused(response)
                 elif request.stream and is_event_stream(response.headers):

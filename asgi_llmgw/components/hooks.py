@@ -48,8 +48,7 @@ class HooksMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange.get_or_create(scope)
-        scope = exchange.within(scope)
+        exchange, scope = Exchange.of(scope)
         answer = _Answer(send, exchange, self._responses, self._events)
         try:
             await self._answer(answer, scope, receive, send)
@@ -59,7 +58,7 @@ class HooksMiddleware:
                 await self._end(exchange)
 
     async def _answer(self, answer: _Answer, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange.get_or_create(scope)
+        exchange, scope = Exchange.of(scope)
         try:
             receive = await self._changed(exchange, receive)
         except ClientDisconnected:

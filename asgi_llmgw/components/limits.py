@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Final, Literal, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, Literal, TypeAlias, TypeVar
 
 import anyio
 
@@ -27,6 +26,7 @@ from asgi_llmgw.store.base import Claim, Denied, Limit, Measure, Reservation, St
 from asgi_llmgw.store.memory import MemoryStore
 
 Unpriced: TypeAlias = Literal["refuse", "allow"]
+_T = TypeVar("_T")
 
 UNMETERED: Final[frozenset[Operation]] = frozenset(
     {"count_tokens", "stored_response", "caches", "files", "batches", "usage"}
@@ -93,14 +93,13 @@ class LimitsMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange.get_or_create(scope)
+        exchange, scope = Exchange.of(scope)
         limits = self._limits.of(exchange)
         if exchange.operation in UNMETERED:
             limits = tuple(limit for limit in limits if limit.measure not in _METERED)
         if not limits:
             await self._app(scope, receive, send)
             return
-        scope = exchange.within(scope)
         standings: Sequence[Standing] = ()
         try:
             expected, receive = await self._estimate(exchange, limits, receive)
@@ -151,8 +150,8 @@ class LimitsMiddleware:
         # never the client's own id: whoever repeats one would pay once
         request_id = new_request_id()
         try:
-            with _shield(self._store):
-                found = await self._store.reserve(claims, request_id=request_id, lease=self._leases.seconds)
+            reserving = self._store.reserve(claims, request_id=request_id, lease=self._leases.seconds)
+            found = await _unbroken(self._store, reserving)
         except StoreUnavailable:
             raise unavailable() from None
         except asyncio.CancelledError:
@@ -194,9 +193,13 @@ class LimitsMiddleware:
         await send_error(send, error, protocol, request_id=exchange.request_id, extra_headers=headers)
 
 
-def _shield(store: Store) -> AbstractContextManager[object]:
+async def _unbroken(store: Store, call: Awaitable[_T]) -> _T:
     """Nothing breaks into a call to the store; one in memory never waits, so that nothing could."""
-    return nullcontext() if isinstance(store, MemoryStore) else anyio.CancelScope(shield=True)
+    if isinstance(store, MemoryStore):
+        return await call
+    with anyio.CancelScope(shield=True):
+        return await call
+    raise AssertionError("a shield suppresses nothing")
 
 
 class _Admitted:
@@ -251,5 +254,4 @@ class _Admitted:
             used = used_by(exchange, self._expected, self._answered)
             exchange.cost = cost_of(used, self._prices)
             actual = {"tokens": tokens_of(used), "cost": exchange.cost or 0}
-        with _shield(self._leases.store):
-            await self._leases.settle(self._reservation, actual)
+        await _unbroken(self._leases.store, self._leases.settle(self._reservation, actual))

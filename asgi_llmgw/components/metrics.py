@@ -83,12 +83,12 @@ class MetricsMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange.get_or_create(scope)
+        exchange, scope = Exchange.of(scope)
         answer, send = exchange.watched(send)
         answer.on_start = self._began
         error: BaseException | None = None
         try:
-            await self._app(exchange.within(scope), receive, send)
+            await self._app(scope, receive, send)
         except BaseException as exc:
             error = exc
             raise
@@ -100,7 +100,6 @@ class MetricsMiddleware:
             if exchange.operation in COUNTED:
                 outcome = exchange.outcome or _outcome(answer, exchange.failure or error)
                 self._metrics.record(exchange, outcome, self._clock() - exchange.started, error)
-
 
     def _began(self, answer: Answer) -> None:
         if _is_stream(answer):
@@ -135,7 +134,7 @@ class MetricsApp:
         if scope["type"] != "http":
             raise ValueError(f"the scope type {scope['type']!r} is not served")
         if scope["method"] not in ("GET", "HEAD"):
-            exchange = Exchange.get_or_create(scope)
+            exchange, scope = Exchange.of(scope)
             error = RequestError("Metrics can only be read.", kind="method_not_allowed", code="method_not_allowed")
             exchange.reject(error)
             allow = ((b"allow", b"GET, HEAD"),)

@@ -154,7 +154,7 @@ def _in_words_of_gemini(facts: ModelFacts) -> JSONObject:
 
 
 def _costs(price: Price) -> JSONObject:
-    """USD for a million tokens."""
+    """USD for a million tokens; for a picture, a minute of sound and a million characters where these are counted."""
     return _present(
         {
             "currency": "USD",
@@ -163,6 +163,12 @@ def _costs(price: Price) -> JSONObject:
             "output": price.output,
             "cached_input": price.cached_input,
             "cache_write": price.cache_write,
+            "audio_input": price.audio_input,
+            "audio_output": price.audio_output,
+            "image_output": price.image_output,
+            "picture": price.picture or None,
+            "minute": price.minute or None,
+            "characters": price.characters or None,
         }
     )
 

@@ -27,10 +27,10 @@ class OperationsApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise ValueError(f"the scope type {scope['type']!r} is not served")
-        exchange = Exchange.get_or_create(scope)
+        exchange, scope = Exchange.of(scope)
         app = None if exchange.operation is None else self._apps.get(exchange.operation)
         if app is not None:
-            await app(exchange.within(scope), receive, send)
+            await app(scope, receive, send)
             return
         error = RequestError("This operation is not served here.", kind="not_found", code="unknown_url")
         exchange.reject(error)

@@ -42,8 +42,7 @@ class PinnedMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        exchange = Exchange.get_or_create(scope)
-        scope = exchange.within(scope)
+        exchange, scope = Exchange.of(scope)
         creates = scope["method"] == "POST" and exchange.response_id is None
         try:
             app, target = self._app, await self._target(exchange, creates=creates)

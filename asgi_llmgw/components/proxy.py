@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from typing import Final
 
 import anyio
@@ -37,6 +36,7 @@ from asgi_llmgw.reasoning.envelope import PROCESS_KEY
 from asgi_llmgw.render import send_error
 from asgi_llmgw.upstream.base import Upstream, UpstreamRequest, UpstreamResponse
 from asgi_llmgw.upstream.dressed import dress
+from asgi_llmgw.upstream.held import HeldCall
 from asgi_llmgw.upstream.sniff import sniff
 from asgi_llmgw.upstream.turns import Turns, pieces
 
@@ -89,7 +89,7 @@ class ProxyApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        exchange = Exchange.get_or_create(scope)
+        exchange, scope = Exchange.of(scope)
         call = _Call(
             self._provider,
             exchange,
@@ -101,7 +101,7 @@ class ProxyApp:
         )
         try:
             body = await read_body(receive, headers=exchange.headers, limit=self._max_body)
-            request = call.prepare(path_with_query(exchange.within(scope)), body)
+            request = call.prepare(path_with_query(scope), body)
         except ClientDisconnected:
             exchange.outcome = "client_disconnected"
             await send_gone(send)
@@ -140,7 +140,7 @@ class _Call:
         self._stream = False
         self._without_usage = False
         self._complete = False
-        self._held = AsyncExitStack()
+        self._held = HeldCall()
         self.started = False
         self.gone = False
 
@@ -200,7 +200,7 @@ class _Call:
         """Make the call and pass the answer on."""
         try:
             async with self._held:
-                response = await self._held.enter_async_context(upstream.open(request))
+                response = await self._held.open(upstream, request)
                 if not 200 <= response.status < 300 or response.status in (204, 205):
                     await self._refused(response)
                 else:

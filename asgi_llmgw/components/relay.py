@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from typing import Final
 
 from asgi_llmgw._types import Headers, Receive, Scope, Send
@@ -28,7 +27,9 @@ from asgi_llmgw.asgi import (
 from asgi_llmgw.errors import GatewayError, InvalidRequest, InvalidUpstreamResponse, RequestError, UpstreamError
 from asgi_llmgw.exchange import Exchange
 from asgi_llmgw.ir import Protocol
-from asgi_llmgw.operations.calls import OperationCall, prepare
+from asgi_llmgw.operations.calls import OperationCall, held_whole, prepare
+from asgi_llmgw.operations.content import MAX_FORM, too_large
+from asgi_llmgw.operations.openai import usage_in
 from asgi_llmgw.operations.stream import OperationTap
 from asgi_llmgw.passthrough import presentable
 from asgi_llmgw.protocols import codec
@@ -38,6 +39,7 @@ from asgi_llmgw.render import send_error
 from asgi_llmgw.routing.endpoints import Endpoint, match_endpoint
 from asgi_llmgw.upstream.base import Upstream, UpstreamRequest, UpstreamResponse
 from asgi_llmgw.upstream.dressed import dress
+from asgi_llmgw.upstream.held import HeldCall
 from asgi_llmgw.upstream.turns import Turns, pieces
 
 _MAX_ANSWER: Final = 64 * 1024 * 1024
@@ -90,19 +92,23 @@ class RelayApp:
         call = _Call(exchange, send, max_answer=self._max_answer, max_file=self._max_file, clock=self._clock)
         try:
             body = await read_body(receive, headers=exchange.headers, limit=self._max_body)
-            request = self._request(exchange, call, scope, body)
+            request = await self._request(exchange, call, scope, body)
         except ClientDisconnected:
             exchange.outcome = "client_disconnected"
             await send_gone(send)
             return
         except GatewayError as error:
+            if exchange.upload is not None and exchange.upload.gone:
+                exchange.outcome = "client_disconnected"
+                await send_gone(send)
+                return
             await call.fail(error)
             return
         await while_connected(receive, call.run(self._upstream, request), left=call.left, let_go=call.let_go)
         if call.gone and not call.started:
             await send_gone(send)
 
-    def _request(self, exchange: Exchange, call: _Call, scope: Scope, body: bytes) -> UpstreamRequest:
+    async def _request(self, exchange: Exchange, call: _Call, scope: Scope, body: bytes) -> UpstreamRequest:
         """The vendor's request; its path is written anew from what was understood of the client's."""
         endpoint = match_endpoint(scope["method"], route_path(scope), exchange.headers)
         if not isinstance(endpoint, Endpoint):
@@ -111,12 +117,19 @@ class RelayApp:
         provider.check_usable()
         query = bytes(scope.get("query_string") or b"").decode("latin-1")
         model = exchange.upstream_model = exchange.upstream_model or None
+        kept = header(exchange.headers, b"content-type") or ""
+        if upload is not None and held_whole(endpoint.path, endpoint.protocol, provider.protocols):
+            held = await upload.whole(limit=MAX_FORM, expected=exchange.model)
+            if held is None:
+                raise too_large()
+            body, upload = held, None
         call.made = made = prepare(
             endpoint.operation,
             endpoint.protocol,
             provider.protocols,
             path=endpoint.path,
             query=query,
+            content_type=kept,
             body=None if upload is not None else body,
             model=model,
         )
@@ -126,8 +139,8 @@ class RelayApp:
         exchange.diagnostics = made.diagnostics(exchange.on_loss == "reject")
         headers = provider.request_headers(exchange.headers, accept=b"*/*", credential=exchange.credential)
         if upload is not None:
-            kept = (header(exchange.headers, b"content-type") or "").encode("latin-1")
-            headers = (*(pair for pair in headers if pair[0] != b"content-type"), (b"content-type", kept))
+            form = (b"content-type", kept.encode("latin-1"))
+            headers = (*(pair for pair in headers if pair[0] != b"content-type"), form)
         return UpstreamRequest(
             method=scope["method"],
             url=provider.url(made.protocol, made.path, model=model or ""),
@@ -152,7 +165,7 @@ class _Call:
         self._max_file = max_file
         self._clock = clock
         self._complete = False
-        self._held = AsyncExitStack()
+        self._held = HeldCall()
         self._client: Protocol = exchange.client_protocol or "openai_chat"
         self.made: OperationCall | None = None
         self.started = False
@@ -174,7 +187,7 @@ class _Call:
         """Make the call and pass the answer on."""
         try:
             async with self._held:
-                response = await self._held.enter_async_context(upstream.open(request))
+                response = await self._held.open(upstream, request)
                 if not 200 <= response.status < 300 or response.status in (204, 205):
                     await self._refused(response)
                 else:
@@ -224,7 +237,9 @@ class _Call:
 
     async def _forward(self, response: UpstreamResponse) -> None:
         kind = next((value for name, value in response.headers if name == b"content-type"), _JSON)
-        if kind.lower().startswith(_EVENTS):
+        if self._exchange.translated:
+            await self._forward_json(response)
+        elif kind.lower().startswith(_EVENTS):
             await self._forward_events(response)
         elif kind.lower().startswith(_JSON) and self._exchange.operation != "files":
             await self._forward_json(response)
@@ -233,15 +248,20 @@ class _Call:
 
     async def _forward_json(self, response: UpstreamResponse) -> None:
         body = await response.aread(limit=self._max_answer)
-        made = self.made
+        made, kind = self.made, _JSON
         if made is not None:
+            if made.translation is not None:
+                kind = made.translation.kind
+                # it is paid for, whether or not the client can be given it
+                self._exchange.usage = usage_in(body)
             body, self._exchange.usage = made.answer(body, model=self._exchange.model or "")
         self._exchange.first_token = self._clock()
-        await self._whole(200, body)
+        await self._whole(200, body, kind)
 
-    async def _whole(self, status: int, body: bytes) -> None:
+    async def _whole(self, status: int, body: bytes, kind: bytes = _JSON) -> None:
         self.started = self._complete = True
-        headers = (*UNCACHED, (b"content-type", _JSON), *lost_headers(self._exchange))
+        safe = () if kind == _JSON else (_SAFE,)
+        headers = (*UNCACHED, (b"content-type", kind), *safe, *lost_headers(self._exchange))
         await send_response(self._send, status, body, headers=headers)
 
     async def _forward_bytes(self, response: UpstreamResponse, kind: bytes) -> None:
@@ -250,6 +270,8 @@ class _Call:
         told = kind if _TYPE.match(kind) else b"application/octet-stream"
         headers = (*UNCACHED, (b"content-type", told), _SAFE, *length)
         size = 0
+        if self.made is not None:
+            self._exchange.usage = self.made.unread()
         try:
             async for chunk in response.aiter_raw():
                 size += len(chunk)

@@ -40,7 +40,7 @@ class ResponseOwnersMiddleware:
         self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange.get_or_create(scope)
+        exchange, scope = Exchange.of(scope)
         if scope["type"] != "http" or exchange.client_protocol != "openai_responses":
             await self._app(scope, receive, send)
             return
@@ -60,7 +60,7 @@ class ResponseOwnersMiddleware:
             return
         if asked.get("store") is not False or asked.get("background") is True:
             send = _Watch(send, exchange, self._owners)
-        await self._app(exchange.within(scope), replay(body, receive), send)
+        await self._app(scope, replay(body, receive), send)
 
     async def _pinned(self, exchange: Exchange, previous: str) -> tuple[Target, ...]:
         """The targets that have the response this request goes on from."""

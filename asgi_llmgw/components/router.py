@@ -69,7 +69,7 @@ class RouterMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange.get_or_create(scope)
+        exchange, scope = Exchange.of(scope)
         protocol = exchange.client_protocol = self._serve or exchange.client_protocol or "openai_chat"
         try:
             if exchange.upload is None:
@@ -95,7 +95,7 @@ class RouterMiddleware:
         exchange.stream_failure = route.stream_failure
         exchange.hedge = route.hedge
         self._choose(exchange, route, body)
-        await self._app(exchange.within(scope), replay(body, receive), send)
+        await self._app(scope, replay(body, receive), send)
 
     async def _read(self, receive: Receive, headers: Headers) -> bytes:
         return await read_body(
@@ -126,7 +126,7 @@ class RouterMiddleware:
             if fallback is not None and (principal is None or principal.may_use(name)):
                 ways.append((fallback.strategy, fallback.targets_for(name)))
         exchange.session = None
-        if balancer is not None and any(balancer.has_choice(targets) for _, targets in ways):
+        if balancer is not None and (len(ways) > 1 or balancer.has_choice(ways[0][1])):
             exchange.session = session_of(exchange.headers, body) if route.sticky else None
             ways = [(way, balancer.order(targets, way, session=exchange.session)) for way, targets in ways]
         exchange.targets = ways[0][1] if len(ways) == 1 else _each_once([targets for _, targets in ways])

@@ -36,7 +36,7 @@ class StoredResponsesMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        exchange = Exchange.get_or_create(scope)
+        exchange, scope = Exchange.of(scope)
         identifier = exchange.response_id or ""
         owner = await self._owners.find(identifier)
         target, reason = self._target(exchange, owner)
@@ -50,7 +50,7 @@ class StoredResponsesMiddleware:
         if owner is not None:
             exchange.model, exchange.route = owner.model, owner.route
         exchange.targets = (target,)
-        await self._app(exchange.within(scope), receive, send)
+        await self._app(scope, receive, send)
 
     def _target(self, exchange: Exchange, owner: ResponseOwner | None) -> tuple[Target | None, str]:
         """Where the response is; else what there is to say about it."""

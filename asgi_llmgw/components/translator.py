@@ -102,8 +102,8 @@ class TranslatorMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange.get_or_create(scope)
-        scope = exchange.within(scope)
+        exchange, scope = Exchange.of(scope)
+
         serve = self._serve or exchange.client_protocol or "openai_chat"
         over = serve if serve in self._over else self._over[0]
         exchange.upstream_protocol = over

@@ -48,7 +48,7 @@ class UploadsMiddleware:
         self._min_rate = min_rate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange.get_or_create(scope)
+        exchange, scope = Exchange.of(scope)
         kind = header(exchange.headers, b"content-type") or ""
         form = kind.lower().startswith(_FORMS) and exchange.operation in _TAKEN
         if scope["type"] != "http" or scope["method"] != "POST" or not (form or exchange.operation in _FORM_ALONE):
@@ -68,7 +68,7 @@ class UploadsMiddleware:
             await send_error(send, error, exchange.client_protocol, request_id=exchange.request_id)
             return
         exchange.upload = upload
-        await self._app(exchange.within(scope), replay(b"", upload.receive), send)
+        await self._app(scope, replay(b"", upload.receive), send)
 
     def _upload(self, exchange: Exchange, kind: str, receive: Receive) -> Upload:
         boundary = boundary_of(kind)

@@ -79,6 +79,9 @@ class RatesSettings(BaseModel):
     cache_write: Dollars | None = None
     cache_write_1h: Dollars | None = None
     reasoning: Dollars | None = None
+    audio_input: Dollars | None = None
+    audio_output: Dollars | None = None
+    image_output: Dollars | None = None
 
 
 class LongContextSettings(RatesSettings):
@@ -88,9 +91,12 @@ class LongContextSettings(RatesSettings):
 
 
 class PriceSettings(RatesSettings):
-    """`[prices."NAME"]`: what a model's tokens cost."""
+    """`[prices."NAME"]`: what a model costs."""
 
     long_context: LongContextSettings | None = None
+    picture: Dollars = 0.0
+    minute: Dollars = 0.0
+    characters: Dollars = 0.0
 
     @property
     def price(self) -> Price:

@@ -30,6 +30,8 @@ class Usage(msgspec.Struct, frozen=True):
 
     `input_tokens` counts the whole prompt, cached tokens and tool-use prompts included; `output_tokens` counts all that
     was generated, reasoning included. The others are shares of these two. `raw` is the vendor's own object.
+
+    `pictures` (made), `seconds` (of sound heard) and `characters` (read aloud) are what some vendors count instead.
     """
 
     input_tokens: int | None = None
@@ -42,8 +44,12 @@ class Usage(msgspec.Struct, frozen=True):
     audio_input_tokens: int | None = None
     audio_output_tokens: int | None = None
     image_input_tokens: int | None = None
+    image_output_tokens: int | None = None
     accepted_prediction_tokens: int | None = None
     rejected_prediction_tokens: int | None = None
+    pictures: int | None = None
+    seconds: float | None = None
+    characters: int | None = None
     raw: JSONObject | None = None
 
     @property

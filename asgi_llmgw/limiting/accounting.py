@@ -67,14 +67,22 @@ def used_by(exchange: Exchange, estimate: Estimate, answered: Answered) -> list[
 
 def tokens_of(used: Iterable[Used]) -> int:
     """Input and output of all attempts together."""
-    return sum([(_sane(one.usage.input_tokens) or 0) + (_sane(one.usage.output_tokens) or 0) for one in used])
+    total = 0
+    for one in used:
+        for count in (one.usage.input_tokens, one.usage.output_tokens):
+            if count is not None and 0 <= count <= MAX_TOKENS:
+                total += count
+    return total
 
 
 def cost_of(used: Iterable[Used], prices: PriceTable) -> int | None:
     """What all attempts have cost, in millionths of a USD; None where no price is known for any of them."""
-    found = [(one.usage, prices.find(one.provider, one.model)) for one in used]
-    known = [cost(usage, price) for usage, price in found if price is not None]
-    return sum(known) if known else None
+    total: int | None = None
+    for one in used:
+        price = prices.find(one.provider, one.model)
+        if price is not None:
+            total = (total or 0) + cost(one.usage, price)
+    return total
 
 
 def _earlier(exchange: Exchange) -> list[Used]:

@@ -33,7 +33,7 @@ _SMALL: Final[Mapping[Protocol, tuple[str, ...]]] = {
     protocol: ("model", "background", "generationConfig", "generation_config", *most, *_ANSWERS.get(protocol, ()))
     for protocol, most in _MOST.items()
 }
-"""The members that are read; what is left of a body is taken for prompt."""
+"""The members that are read."""
 _BYTES_PER_TOKEN: Final = 3
 _READING: Final = frozenset({"embeddings", "moderations", "rerank", "predict", "caches", "speech"})
 """The operations that generate no tokens, or none that anybody counts."""
@@ -68,11 +68,7 @@ def estimate(body: bytes, protocol: Protocol, *, default_output: int = DEFAULT_O
     Raises:
         InvalidRequest: the body is not a JSON object.
     """
-    if any(mark in body for mark in _MARKS):
-        request = parse_request(body)
-        input_tokens = estimate_tokens(request)
-    else:
-        request, input_tokens = _skim(body, protocol)
+    request, input_tokens = _skim(body, protocol)
     settings = request
     if protocol == "gemini_generate":
         settings = as_object(request.get("generationConfig") or request.get("generation_config"))
@@ -100,7 +96,11 @@ def estimate_operation(body: bytes, operation: str, *, default_output: int = DEF
 
 
 def _skim(body: bytes, protocol: Protocol) -> tuple[JSONObject, int]:
-    """The few small members that matter, and the tokens of all others by their length: long texts are not decoded."""
+    """The few small members that matter, and the tokens of all others by their length: no text is decoded."""
+    for mark in _MARKS:
+        if mark in body:
+            request = parse_request(body)
+            return request, estimate_tokens(request)
     try:
         found = members(body)
         request = {name: loads(found[name]) for name in _SMALL[protocol] if name in found}
@@ -108,8 +108,10 @@ def _skim(body: bytes, protocol: Protocol) -> tuple[JSONObject, int]:
         # to be told what is wrong with it
         request = parse_request(body)
         return request, estimate_tokens(request)
-    known = sum([len(found[name]) for name in request])
-    return request, math.ceil((len(body) - known) / _BYTES_PER_TOKEN)
+    length = len(body)
+    for name in request:
+        length -= len(name) + len(found[name])
+    return request, math.ceil(length / _BYTES_PER_TOKEN)
 
 
 def _first(settings: JSONObject, names: tuple[str, ...], ceiling: int) -> int | None:

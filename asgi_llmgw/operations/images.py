@@ -7,7 +7,7 @@ https://ai.google.dev/gemini-api/docs/image-generation
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 from urllib.parse import quote
 
@@ -16,6 +16,7 @@ import msgspec
 from asgi_llmgw.errors import InvalidRequest, InvalidUpstreamResponse, UpstreamError
 from asgi_llmgw.ir import Diagnostic, Usage
 from asgi_llmgw.json import JSONError, JSONObject, JSONValue, as_int, as_list, as_object, as_str, dumps, loads_object
+from asgi_llmgw.operations.content import ask
 from asgi_llmgw.operations.usage import usage_of
 from asgi_llmgw.protocols.base import Diagnostics, parse_request, unsupported
 
@@ -24,7 +25,7 @@ _KNOWN: Final = frozenset({"model", "prompt", "n", "size", "response_format", "s
 _SAID_OTHERWISE: Final = frozenset({"user", "moderation"})
 _RATIOS: Final = ((1, 1), (3, 4), (4, 3), (9, 16), (16, 9))
 _MOST: Final = 4
-_IMAGEN: Final = "imagen-"
+IMAGEN: Final = "imagen-"
 
 
 class ImagesCall(msgspec.Struct, frozen=True):
@@ -33,12 +34,14 @@ class ImagesCall(msgspec.Struct, frozen=True):
     Args:
         diagnostics: what is lost of the request.
         clock: seconds since the epoch.
+        kind: the media type of the answer.
     """
 
     path: str
     body: bytes
     diagnostics: tuple[Diagnostic, ...] = ()
     clock: Callable[[], float] = time.time
+    kind: bytes = b"application/json"
 
     def answer(self, body: bytes, *, model: str) -> tuple[bytes, Usage | None]:
         """The vendor's answer in OpenAI's words.
@@ -70,7 +73,21 @@ def translate_images(body: bytes, *, model: str) -> ImagesCall:
     Raises:
         InvalidRequest: it cannot be read, or not be said there.
     """
-    data = parse_request(body)
+    return ask_for_images(parse_request(body), Diagnostics(), model=model)
+
+
+def ask_for_images(
+    data: JSONObject, lost: Diagnostics, *, model: str, pictures: Sequence[JSONValue] = ()
+) -> ImagesCall:
+    """The same for a request that is read already.
+
+    Args:
+        lost: what is lost of it so far.
+        pictures: parts to start from, for models that are no Imagen.
+
+    Raises:
+        InvalidRequest: it cannot be said there.
+    """
     prompt = as_str(data.get("prompt"))
     if not prompt:
         raise InvalidRequest("prompt is a text that is not empty.", param="prompt", code="invalid_type")
@@ -80,27 +97,24 @@ def translate_images(body: bytes, *, model: str) -> ImagesCall:
         raise unsupported(
             "response_format", "This model's vendor sends pictures as they are, and no addresses of them."
         )
-    lost = Diagnostics()
     for name in data:
         if name not in _KNOWN and data[name] is not None:
             lost.dropped(name, info=name in _SAID_OTHERWISE or data[name] == "auto")
     ratio = _ratio(data.get("size"), lost)
     count = _count(data.get("n"))
-    path = f"/v1beta/models/{quote(model, safe='')}:"
-    if model.startswith(_IMAGEN):
+    if model.startswith(IMAGEN):
         parameters: JSONObject = {"sampleCount": min(count, _MOST), **({"aspectRatio": ratio} if ratio else {})}
         if count > _MOST:
             lost.clamped("n", f"the vendor makes {_MOST} pictures at most")
         request: JSONObject = {"instances": [{"prompt": prompt}], "parameters": parameters}
-        return ImagesCall(path + "predict", dumps(request), lost.items())
+        return ImagesCall(f"/v1beta/models/{quote(model, safe='')}:predict", dumps(request), lost.items())
     if count > 1:
         lost.clamped("n", "the vendor makes one picture at a time")
     settings: JSONObject = {"responseModalities": ["TEXT", "IMAGE"]}
     if ratio:
         settings["imageConfig"] = {"aspectRatio": ratio}
-    contents: list[JSONValue] = [{"role": "user", "parts": [{"text": prompt}]}]
-    chat: JSONObject = {"contents": contents, "generationConfig": settings}
-    return ImagesCall(path + "generateContent", dumps(chat), lost.items())
+    path, written = ask(model, [{"text": prompt}, *pictures], settings)
+    return ImagesCall(path, written, lost.items())
 
 
 def _count(value: JSONValue) -> int:

@@ -14,6 +14,7 @@ from asgi_llmgw.errors import InvalidRequest
 FIELD: Final = "model"
 MAX_VALUE: Final = 512
 _MAX_HEAD: Final = 16 * 1024
+_MAX_PARTS: Final = 1000
 _BLANK: Final = b"\r\n\r\n"
 _BOUNDARY: Final = re.compile(
     r"multipart/form-data\s*(?:;[^\"]*?)?;\s*boundary=(?:\"([^\"]{1,70})\"|([^\s;\"]{1,70}))(?=\s*(?:;|$))",
@@ -55,6 +56,7 @@ class ModelField:
         self._skip = 2
         self._in_data = True
         self._in_value = False
+        self._parts = 0
         self.value: str | None = None
         self.size = 0
         self.ended = False
@@ -108,21 +110,24 @@ class ModelField:
 
     def _read_head(self, out: bytearray) -> bool:
         """The buffer begins with what looks like a boundary."""
-        after = bytes(self._buffer[len(self._delimiter) :][:2])
+        after = bytes(self._buffer[len(self._delimiter) : len(self._delimiter) + 2])
         if len(after) < 2:
             return False
         if after == b"--":
             self._end(out)
             return False
         if after != b"\r\n":
-            raise _ambiguous()
+            raise ambiguous()
         end = self._buffer.find(_BLANK, len(self._delimiter))
         if end < 0:
             if len(self._buffer) > _MAX_HEAD:
                 raise InvalidRequest("The head of a part of the form is too large.", code="invalid_multipart")
             return False
+        self._parts += 1
+        if self._parts > _MAX_PARTS:
+            raise InvalidRequest(f"The form has more than {_MAX_PARTS} fields.", code="invalid_multipart")
         end += len(_BLANK)
-        if _name(bytes(self._buffer[len(self._delimiter) : end])) == FIELD:
+        if part_name(bytes(self._buffer[len(self._delimiter) : end])) == FIELD:
             if self.value is not None:
                 raise InvalidRequest(f"The parameter '{FIELD}' is given twice.", param=FIELD)
             self._in_value = True
@@ -135,7 +140,7 @@ class ModelField:
         """Where the next boundary begins, -1 where none is in sight. Some readers take one in the middle of a line."""
         place = self._buffer.find(self._mark)
         if place >= 0 and self._buffer[place - 2 : place] != b"\r\n":
-            raise _ambiguous()
+            raise ambiguous()
         return place - 2 if place >= 0 else -1
 
     def _take_value(self, out: bytearray) -> bool:
@@ -175,7 +180,7 @@ class ModelField:
         del self._buffer[:count]
 
 
-def _name(head: bytes) -> str:
+def part_name(head: bytes) -> str:
     """What a part is called.
 
     Raises:
@@ -183,13 +188,14 @@ def _name(head: bytes) -> str:
     """
     dispositions = list(_DISPOSITION.finditer(head))
     if len(dispositions) != 1 or _FOLDED.search(head):
-        raise _ambiguous()
+        raise ambiguous()
     names = _NAME.findall(head[dispositions[0].end() :].partition(b"\r\n")[0])
     if len(names) != 1 or names[0][0]:
-        raise _ambiguous()
+        raise ambiguous()
     found: bytes = names[0][1] or names[0][2]
     return re.sub(rb"\\(.)", rb"\1", found).decode("utf-8", "replace").strip()
 
 
-def _ambiguous() -> InvalidRequest:
+def ambiguous() -> InvalidRequest:
+    """The error for a form that readers could understand in different ways."""
     return InvalidRequest("The form can be read in more than one way.", code="invalid_multipart")

@@ -9,7 +9,16 @@ from dataclasses import dataclass
 
 from asgi_llmgw.errors import InvalidRequest, InvalidUpstreamResponse
 from asgi_llmgw.ir import Usage
-from asgi_llmgw.json import JSONError, as_str, loads, loads_object, members, repeated_member, replace_model
+from asgi_llmgw.json import (
+    JSONError,
+    as_str,
+    elements,
+    loads,
+    loads_object,
+    members,
+    repeated_member,
+    replace_model,
+)
 from asgi_llmgw.operations.usage import usage_of
 from asgi_llmgw.protocols import EncodedRequest, RequestHead
 
@@ -64,6 +73,22 @@ def usage_in(body: bytes) -> Usage | None:
         return usage_of({name: loads(bytes(value)) for name, value in told.items()})
     except JSONError:
         raise InvalidUpstreamResponse("the upstream's answer is not a JSON object") from None
+
+
+def pictures_in(body: bytes) -> int:
+    """How many pictures are in a whole answer. None of them is decoded."""
+    try:
+        return len(elements(bytes(members(body)["data"])))
+    except (JSONError, KeyError):
+        return 0
+
+
+def characters_in(body: bytes) -> int:
+    """How many characters of a request for speech are to be read aloud."""
+    try:
+        return len(as_str(loads(bytes(members(body)["input"]))) or "")
+    except (JSONError, KeyError):
+        return 0
 
 
 def model_of(body: bytes) -> str | None:

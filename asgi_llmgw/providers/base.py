@@ -67,18 +67,21 @@ class Provider:
     timeouts: Timeouts = Timeouts()
     key_rotation: KeyRotation = "round_robin"
     on_disconnect: Literal["cancel", "drain"] = "cancel"
-    _found: dict[str, Profile] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _profiles: dict[str, Profile] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _headers: dict[tuple[bytes, int], Headers] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def profile_for(self, model: str) -> Profile:
         """The facts about one of its models."""
-        profile = self._found.get(model)
-        if profile is None:
-            profile = next((said for pattern, said in self.profiles if fnmatchcase(model, pattern)), self.profile)
-            if len(self._found) >= _MAX_REMEMBERED:
+        if not self.profiles:
+            return self.profile
+        known = self._profiles.get(model)
+        if known is None:
+            if len(self._profiles) >= _MAX_REMEMBERED:
                 # models' names may be the clients'
-                self._found.clear()
-            self._found[model] = profile
-        return profile
+                self._profiles.clear()
+            matches = (found for pattern, found in self.profiles if fnmatchcase(model, pattern))
+            known = self._profiles[model] = next(matches, self.profile)
+        return known
 
     def does(self, operation: str) -> bool:
         """Whether it has this operation itself, where its protocols have it."""
@@ -125,6 +128,14 @@ class Provider:
         What the client says for a name on the list is meant for its body, so it wins over our default.
         """
         passed = {name: value for name, value in client if name in self.forward_headers}
+        if not passed:
+            found = self._headers.get((accept, credential))
+            if found is None:
+                found = self._headers[accept, credential] = self._headers_with({}, accept, credential)
+            return found
+        return self._headers_with(passed, accept, credential)
+
+    def _headers_with(self, passed: dict[bytes, bytes], accept: bytes, credential: int) -> Headers:
         defaults = tuple((name, value) for name, value in self.headers if name not in passed)
         own = ((b"content-type", b"application/json"), (b"accept", accept))
         return (*own, *defaults, *passed.items(), *self.credentials(credential))

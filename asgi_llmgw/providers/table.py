@@ -32,7 +32,7 @@ _BESIDE: Final = {
     "completions": "completions",
     "rerank": "rerank",
 }
-_TRANSLATED: Final = frozenset({("images", "gemini_generate")})
+_TRANSLATED: Final = frozenset({("images", "gemini_generate"), ("speech", "gemini_generate")})
 _INSTEAD: Final = {"count_tokens": "estimate"}
 """What is there where the vendor has nothing of its own."""
 _INVENTORS: Final = frozenset({"openai", "gemini"})

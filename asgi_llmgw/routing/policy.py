@@ -71,9 +71,7 @@ class Balancer:
 
     def has_choice(self, targets: Sequence[Target]) -> bool:
         """Whether a request can go more than one way: to several targets, or with several keys."""
-        return len(targets) > 1 or any(
-            self._credentials.get(target.provider, _ONE_KEY).count > 1 for target in targets
-        )
+        return len(targets) != 1 or self._credentials.get(targets[0].provider, _ONE_KEY).count > 1
 
     def lanes(self, targets: Iterable[Target], *, session: str | None = None) -> dict[Target, list[Lane]]:
         """The lanes of each target, one for each key, the one to take first in front, whether they rest or not.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -28,6 +28,9 @@ class Route:
         stream_failure: what becomes of a stream that breaks before its first content.
         hedge: when a second attempt is made beside a slow one.
         strip: a prefix of the client's name that is not passed on (`openai/` of `openai/gpt-4o`).
+
+    Attributes:
+        passes_on: whether a target gets the client's name.
     """
 
     name: str
@@ -39,6 +42,10 @@ class Route:
     stream_failure: StreamFailure = "error"
     hedge: Hedge | None = None
     strip: str = ""
+    passes_on: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "passes_on", any(target.model == ANY_MODEL for target in self.targets))
 
     @property
     def is_glob(self) -> bool:
@@ -46,7 +53,7 @@ class Route:
 
     def targets_for(self, model: str) -> tuple[Target, ...]:
         """The targets with the client's model name filled in where they pass it on."""
-        if all(target.model != ANY_MODEL for target in self.targets):
+        if not self.passes_on:
             return self.targets
         passed_on = model.removeprefix(self.strip)
         return tuple(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import lru_cache, partial
 from ssl import SSLContext
 from typing import Final
 from urllib.request import getproxies, proxy_bypass
@@ -19,22 +18,20 @@ from aiohttp.tracing import Trace
 from yarl import URL
 
 from asgi_llmgw._types import Headers
-from asgi_llmgw.errors import ConfigError, UpstreamError
+from asgi_llmgw.errors import UpstreamError
 from asgi_llmgw.timeouts import Timeouts
 from asgi_llmgw.upstream.base import UpstreamRequest
 from asgi_llmgw.upstream.common import (
     broken,
     check_encoding,
     outgoing_headers,
-    pool_exhausted,
     read_all,
     too_slow,
     unreachable,
     unreadable,
 )
+from asgi_llmgw.upstream.pools import KEEP_ALIVE, Pool, Pools
 
-POOL_WAIT: Final = 1.0
-KEEP_ALIVE: Final = 30.0
 _MAX_HEADER: Final = 32 * 1024
 _IMPLICIT: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 _RESET: Final = (errno.ECONNRESET, errno.EPIPE)
@@ -64,15 +61,14 @@ class _Connector(aiohttp.TCPConnector):
         return connection
 
 
-class _Pool:
+class _Pool(Pool):
     """The connections of one event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, limit: int, ssl: SSLContext | bool) -> None:
-        self.loop = loop
-        self._slots = asyncio.Semaphore(limit)
+    def __init__(self, limit: int, *, ssl: SSLContext | bool) -> None:
+        super().__init__(limit)
         self.session = aiohttp.ClientSession(
             connector=_Connector(ssl=ssl),
-            cookie_jar=aiohttp.DummyCookieJar(loop=loop),
+            cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             raise_for_status=False,
             trust_env=False,
@@ -80,29 +76,9 @@ class _Pool:
             max_field_size=_MAX_HEADER,
         )
 
-    async def take(self) -> None:
-        """Take one of the connections, waited for no longer than `POOL_WAIT`; `give_back` has to follow."""
-        if not self._slots.locked():
-            await self._slots.acquire()
-            return
-        try:
-            async with asyncio.timeout(POOL_WAIT):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise pool_exhausted() from None
-
-    def give_back(self) -> None:
-        """The call is over."""
-        self._slots.release()
-
-    async def aclose(self) -> None:
-        """Close the connections, from whichever loop this is called."""
-        if self.loop is asyncio.get_running_loop():
-            await self.session.close()
-        elif self.loop.is_running():
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.session.close(), self.loop))
-        else:
-            self.forget()
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.session.close()
 
     def forget(self) -> None:
         """Let go of connections whose loop has ended: nothing can be awaited there any more."""
@@ -156,17 +132,13 @@ class AiohttpUpstream:
     """
 
     def __init__(self, *, limit: int = 2000, trust_env: bool = False, ssl: SSLContext | None = None) -> None:
-        if limit < 1:
-            raise ConfigError(f"limit must be positive, got {limit}")
-        self._limit = limit
         self._trust_env = trust_env
-        self._ssl: SSLContext | bool = ssl if ssl is not None else True
-        self._pools: dict[asyncio.AbstractEventLoop, _Pool] = {}
+        self._pools = Pools(partial(_Pool, ssl=ssl if ssl is not None else True), limit=limit)
 
     @asynccontextmanager
     async def open(self, request: UpstreamRequest, /) -> AsyncIterator[AiohttpResponse]:
         """Make the call; entering waits for the head of the answer, leaving closes or reuses the connection."""
-        pool = self._pool()
+        pool = self._pools.here()
         await pool.take()
         try:
             response = AiohttpResponse(await self._call(pool, request))
@@ -180,18 +152,7 @@ class AiohttpUpstream:
 
     async def aclose(self) -> None:
         """Close every pooled connection of every loop. Calling it twice is harmless."""
-        while self._pools:
-            _, pool = self._pools.popitem()
-            await pool.aclose()
-
-    def _pool(self) -> _Pool:
-        loop = asyncio.get_running_loop()
-        pool = self._pools.get(loop)
-        if pool is None:
-            for ended in [known for known in self._pools if known.is_closed()]:
-                self._pools.pop(ended).forget()
-            pool = self._pools[loop] = _Pool(loop, limit=self._limit, ssl=self._ssl)
-        return pool
+        await self._pools.aclose()
 
     async def _call(self, pool: _Pool, request: UpstreamRequest) -> aiohttp.ClientResponse:
         """The answer's head. A call that met a connection the vendor was just closing is made once more."""

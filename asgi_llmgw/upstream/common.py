@@ -16,11 +16,11 @@ from asgi_llmgw.errors import InvalidUpstreamResponse, RequestError, UpstreamErr
 
 USER_AGENT: Final = f"asgi-llmgw/{__version__}"
 
-_OURS: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"accept-encoding"})
+OURS: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"accept-encoding"})
 """What HTTP itself needs is written by the HTTP client, whatever the caller says."""
 
-_NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-"""A token: https://www.rfc-editor.org/rfc/rfc9110#name-tokens."""
+TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A method or the name of a header: https://www.rfc-editor.org/rfc/rfc9110#name-tokens."""
 
 
 def outgoing_headers(headers: Headers) -> list[tuple[str, str]]:
@@ -32,29 +32,34 @@ def outgoing_headers(headers: Headers) -> list[tuple[str, str]]:
     pairs = [("accept-encoding", "identity")]
     named = False
     for name, value in headers:
-        if name in _OURS:
+        if name in OURS:
             continue
         named = named or name == b"user-agent"
         if b"\n" in value or b"\r" in value or b"\0" in value:
-            raise _bad_header()
+            raise bad_header()
         try:
-            pairs.append((_name(name), value.decode("utf-8")))
+            pairs.append((header_name(name), value.decode("utf-8")))
         except UnicodeDecodeError:
-            raise _bad_header() from None
+            raise bad_header() from None
     if not named:
         pairs.append(("user-agent", USER_AGENT))
     return pairs
 
 
 @lru_cache(maxsize=256)
-def _name(name: bytes) -> str:
-    """A header's name as text; the same few come with every call."""
-    if not _NAME.fullmatch(name):
-        raise _bad_header()
+def header_name(name: bytes) -> str:
+    """A header's name as text; the same few come with every call.
+
+    Raises:
+        RequestError: it is none.
+    """
+    if not TOKEN.fullmatch(name):
+        raise bad_header()
     return name.decode("ascii")
 
 
-def _bad_header() -> RequestError:
+def bad_header() -> RequestError:
+    """A header that would break out of its line."""
     return RequestError("A header of the request cannot be passed on.", code="invalid_header")
 
 

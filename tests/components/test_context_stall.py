@@ -261,7 +261,7 @@ async def test_an_answer_costs_one_timer_however_many_messages_it_has(monkeypatc
     async def send(message: Message) -> None:
         return None
 
-    async with StallGuard(send, SEND_STALL) as guard:
+    with StallGuard(send, SEND_STALL) as guard:
         for _ in range(10_000):
             await guard({"type": "http.response.body", "body": b".", "more_body": True})
     assert len(timers) == 1

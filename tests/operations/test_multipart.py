@@ -108,6 +108,7 @@ def test_a_late_model_must_be_the_one_that_was_routed_by() -> None:
         pytest.param(b"--b \r\n" + part("model", b"a"), id="blank after the boundary"),
         pytest.param(b"--bb\r\n" + form(), id="a longer boundary"),
         pytest.param(b"--b\r\n" + b"x" * 20_000, id="a head without end"),
+        pytest.param(form(*[part("x", b"")] * 1001), id="more fields than anybody needs"),
         pytest.param(MODEL_FIRST[:-8], id="cut off"),
         pytest.param(b"", id="empty"),
     ],

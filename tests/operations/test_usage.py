@@ -6,7 +6,7 @@ import pytest
 
 from asgi_llmgw.errors import InvalidUpstreamResponse
 from asgi_llmgw.json import JSONObject, dumps
-from asgi_llmgw.operations.openai import usage_in
+from asgi_llmgw.operations.openai import characters_in, pictures_in, usage_in
 from asgi_llmgw.operations.stream import OperationTap
 
 IMAGE = (
@@ -29,7 +29,8 @@ USAGE = b'{"input_tokens":9,"output_tokens":30,"total_tokens":39,"input_tokens_d
             (5, 0),
             id="Vertex AI",
         ),
-        pytest.param({"usage": {"type": "duration", "seconds": 7}}, None, id="seconds"),
+        pytest.param({"usage": {"type": "duration", "seconds": 7}}, (None, None), id="seconds"),
+        pytest.param({"usage": {"type": "duration", "seconds": "long"}}, None, id="no seconds"),
         pytest.param({"meta": {"billed_units": {"search_units": 1}}}, None, id="searches"),
         pytest.param({"usage": "many", "meta": [], "predictions": [1, {}]}, None, id="nonsense"),
         pytest.param({}, None, id="nothing"),
@@ -38,6 +39,29 @@ USAGE = b'{"input_tokens":9,"output_tokens":30,"total_tokens":39,"input_tokens_d
 def test_each_vendor_counts_in_words_of_its_own(answer: JSONObject, expected: tuple[int, int] | None) -> None:
     found = usage_in(dumps(answer))
     assert (None if found is None else (found.input_tokens, found.output_tokens)) == expected
+
+
+def test_what_was_heard_spoken_and_painted_is_counted_apart() -> None:
+    details: JSONObject = {
+        "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 4}, {"modality": "AUDIO", "tokenCount": 176}],
+        "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 7}, {"modality": "IMAGE", "tokenCount": 8}],
+    }
+    counts: JSONObject = {"promptTokenCount": 180, "candidatesTokenCount": 15, "thoughtsTokenCount": 5, **details}
+    found = usage_in(dumps({"usageMetadata": counts}))
+    assert found is not None and (found.output_tokens, found.reasoning_tokens) == (20, 5)
+    assert (found.audio_input_tokens, found.audio_output_tokens, found.image_output_tokens) == (176, 7, 8)
+    told: JSONObject = {"input_tokens": 9, "output_tokens": 30, "input_token_details": {"audio_tokens": 6}}
+    found = usage_in(dumps({"usage": {**told, "output_tokens_details": {"image_tokens": 29}}}))
+    assert found is not None and (found.audio_input_tokens, found.image_output_tokens) == (6, 29)
+
+
+def test_what_is_not_counted_in_tokens_is_counted_otherwise() -> None:
+    found = usage_in(b'{"usage":{"type":"duration","seconds":7.5}}')
+    assert found is not None and found.seconds == 7.5
+    assert pictures_in(b'{"data":[{"url":"a"},{"b64_json":"aGk="}]}') == 2
+    assert [pictures_in(body) for body in (b"{}", b'{"data":1}', b"no")] == [0, 0, 0]
+    assert characters_in('{"input":"für"}'.encode()) == 3
+    assert [characters_in(body) for body in (b"{}", b'{"input":1}', b"no")] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"<html>", b'{"usage":'])

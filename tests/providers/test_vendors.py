@@ -172,7 +172,7 @@ def test_the_table_has_a_line_for_each_vendor() -> None:
     ) in lines
     endings = {line.split("`")[1]: [cell.strip() for cell in line.split("|")[-7:-1]] for line in lines[2:]}
     assert endings["openai"] == ["own"] * 6
-    assert endings["gemini"] == ["own", "translated", "", "", "", ""]
+    assert endings["gemini"] == ["own", "translated", "translated", "", "", ""]
     assert endings["mistral"] == ["passed on"] * 6
     assert endings["bedrock"] == endings["vertex"] == [""] * 6
 

@@ -13,7 +13,7 @@ import pytest
 
 from asgi_llmgw.errors import ConfigError, UpstreamError
 from asgi_llmgw.timeouts import Timeouts
-from asgi_llmgw.upstream import aiohttp as module
+from asgi_llmgw.upstream import pools
 from asgi_llmgw.upstream.aiohttp import AiohttpUpstream
 from asgi_llmgw.upstream.base import UpstreamRequest
 from tests.faultup import CHUNKED, OK, Act, Step, chunk, fault_server, response, unused_port
@@ -90,7 +90,7 @@ async def test_an_answer_nobody_asked_for_is_not_taken_for_the_next_one() -> Non
 
 @pytest.mark.anyio
 async def test_a_call_too_many_waits_a_little_and_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "POOL_WAIT", 0.05)
+    monkeypatch.setattr(pools, "POOL_WAIT", 0.05)
     upstream = AiohttpUpstream(limit=1)
     async with fault_server(HOLD, [OK]) as server:
         async with upstream.open(UpstreamRequest(url=server.url, stream=True)):

@@ -16,6 +16,7 @@ from asgi_llmgw.timeouts import Timeouts
 from asgi_llmgw.upstream.aiohttp import AiohttpUpstream
 from asgi_llmgw.upstream.base import Upstream, UpstreamRequest
 from asgi_llmgw.upstream.common import USER_AGENT
+from asgi_llmgw.upstream.httptools import HttptoolsUpstream
 from asgi_llmgw.upstream.httpx import HttpxUpstream
 from tests.faultup import CHUNKED, OK, Act, Step, chunk, fault_server, response, unused_port
 from tests.upstream.tls import SelfSigned
@@ -32,6 +33,10 @@ def over_aiohttp() -> Upstream:
     return AiohttpUpstream()
 
 
+def over_httptools() -> Upstream:
+    return HttptoolsUpstream()
+
+
 def over_httpx2() -> Upstream:
     return HttpxUpstream(httpx2.AsyncClient(trust_env=False), own=True)
 
@@ -43,6 +48,7 @@ def over_httpx() -> Upstream:
 @pytest.fixture(
     params=[
         pytest.param(over_aiohttp, id="aiohttp"),
+        pytest.param(over_httptools, id="httptools"),
         pytest.param(over_httpx2, id="httpx2"),
         pytest.param(over_httpx, id="httpx"),
     ]

@@ -15,6 +15,7 @@ from asgi_llmgw.json import as_object, dumps, loads_object
 from asgi_llmgw.upstream.aiohttp import AiohttpUpstream
 from asgi_llmgw.upstream.base import Upstream, UpstreamRequest
 from asgi_llmgw.upstream.dressed import DressedUpstream, dress
+from asgi_llmgw.upstream.httptools import HttptoolsUpstream
 from asgi_llmgw.upstream.httpx import HttpxUpstream
 from tests import amazon
 from tests.faultup import OK, Act, chunk, fault_server, response
@@ -34,6 +35,7 @@ STREAM = b"".join(messages_stream("Hi", " there"))
 @pytest.fixture(
     params=[
         pytest.param(AiohttpUpstream, id="aiohttp"),
+        pytest.param(HttptoolsUpstream, id="httptools"),
         pytest.param(lambda: HttpxUpstream(httpx2.AsyncClient(trust_env=False), own=True), id="httpx2"),
         pytest.param(lambda: HttpxUpstream(httpx.AsyncClient(trust_env=False), own=True), id="httpx"),
     ]

@@ -19,6 +19,7 @@ from asgi_llmgw.timeouts import Timeouts
 from asgi_llmgw.upstream.aiohttp import AiohttpUpstream
 from asgi_llmgw.upstream.base import Upstream, UpstreamRequest
 from asgi_llmgw.upstream.dressed import dress
+from asgi_llmgw.upstream.httptools import HttptoolsUpstream
 from asgi_llmgw.upstream.httpx import HttpxUpstream
 
 pytestmark = pytest.mark.anyio
@@ -32,6 +33,7 @@ ANSWER = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: 2\r\
 @pytest.fixture(
     params=[
         pytest.param(AiohttpUpstream, id="aiohttp"),
+        pytest.param(HttptoolsUpstream, id="httptools"),
         pytest.param(lambda: HttpxUpstream(httpx2.AsyncClient(trust_env=False), own=True), id="httpx2"),
         pytest.param(lambda: HttpxUpstream(httpx.AsyncClient(trust_env=False), own=True), id="httpx"),
     ]

@@ -53,8 +53,7 @@ class DispatchApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        exchange = Exchange.get_or_create(scope)
-        scope = exchange.within(scope)
+        exchange, scope = Exchange.of(scope)
         try:
             body = await read_body(receive, headers=exchange.headers, limit=self._max_body)
             failure = await self._try_all(exchange, scope, body, receive, send)

@@ -36,7 +36,7 @@ class RealtimeEntrance:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange.get_or_create(scope)
+        exchange, scope = Exchange.of(scope)
         status: int | None = None
         try:
             await read_body(receive, headers=exchange.headers)
@@ -57,7 +57,7 @@ class RealtimeEntrance:
             protocol = exchange.client_protocol
             await send_error(send, error, protocol, request_id=exchange.request_id, status=status)
             return
-        await self._app(exchange.within(scope), replay(body, receive), send)
+        await self._app(scope, replay(body, receive), send)
 
 
 def _no_socket() -> RequestError:

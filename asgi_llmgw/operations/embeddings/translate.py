@@ -17,6 +17,7 @@ class EmbeddingsCall(msgspec.Struct, frozen=True):
         source: what the client speaks.
         target: what the vendor speaks.
         diagnostics: what is lost of the request.
+        kind: the media type of the answer.
     """
 
     source: Protocol
@@ -25,6 +26,7 @@ class EmbeddingsCall(msgspec.Struct, frozen=True):
     path: str
     body: bytes
     diagnostics: tuple[Diagnostic, ...] = ()
+    kind: bytes = b"application/json"
 
     def answer(self, body: bytes, *, model: str) -> tuple[bytes, Usage | None]:
         """The vendor's answer in the client's words.

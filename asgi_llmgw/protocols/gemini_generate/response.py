@@ -213,7 +213,7 @@ def read_usage(metadata: JSONObject, before: Usage | None = None) -> Usage | Non
     output = None if answer is None and thoughts is None else (answer or 0) + (thoughts or 0)
     if output is None and total is not None and prompt is not None:
         output = max(total - prompt - (tools or 0), 0) or None
-    heard, spoken, seen = _of_media(metadata, before)
+    heard, spoken, seen, painted = _of_media(metadata, before)
     return Usage(
         input_tokens=None if prompt is None else prompt + (tools or 0),
         output_tokens=output,
@@ -223,18 +223,21 @@ def read_usage(metadata: JSONObject, before: Usage | None = None) -> Usage | Non
         audio_input_tokens=heard,
         audio_output_tokens=spoken,
         image_input_tokens=seen,
+        image_output_tokens=painted,
         raw=metadata,
     )
 
 
-def _of_media(metadata: JSONObject, before: Usage | None) -> tuple[int | None, int | None, int | None]:
-    """Tokens of sound heard, sound spoken and pictures seen; chunk after chunk repeats them, so they are read once."""
+def _of_media(metadata: JSONObject, before: Usage | None) -> tuple[int | None, int | None, int | None, int | None]:
+    """Tokens of sound heard and spoken, and of pictures seen and made; chunks repeat them, so they are read once."""
     given, made = metadata.get("promptTokensDetails"), metadata.get("candidatesTokensDetails")
     if before is not None and before.raw is not None:
         known = before.raw.get
         if known("promptTokensDetails") == given and known("candidatesTokensDetails") == made:
-            return before.audio_input_tokens, before.audio_output_tokens, before.image_input_tokens
-    return _by_modality(given, "AUDIO"), _by_modality(made, "AUDIO"), _by_modality(given, "IMAGE")
+            heard, spoken = before.audio_input_tokens, before.audio_output_tokens
+            return heard, spoken, before.image_input_tokens, before.image_output_tokens
+    heard, spoken = _by_modality(given, "AUDIO"), _by_modality(made, "AUDIO")
+    return heard, spoken, _by_modality(given, "IMAGE"), _by_modality(made, "IMAGE")
 
 
 def _by_modality(details: JSONValue, modality: str) -> int | None:

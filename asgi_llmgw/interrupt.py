@@ -1,0 +1,45 @@
+"""Ending what a task is at, from the outside and once."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+
+class Interrupt:
+    """What runs inside it can be ended by `fire()`; then `fired` is true and the code behind it goes on.
+
+    It is `asyncio.timeout(None)` without awaiting anything: most requests have several, and few ever fire. Cancellation
+    by others passes through.
+    """
+
+    __slots__ = ("_cancelling", "_task", "fired")
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        self.fired = False
+
+    def fire(self) -> None:
+        """End it at its next `await`; a second time, and after its end, it does nothing."""
+        if self._task is not None and not self.fired:
+            self.fired = True
+            self._task.cancel()
+
+    def __enter__(self) -> Self:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("only a task can be interrupted")
+        self._task = task
+        self._cancelling = task.cancelling()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        task, self._task = self._task, None
+        if not self.fired or task is None:
+            return False
+        # with one more request to cancel than there was, somebody else wants it as well
+        return task.uncancel() <= self._cancelling and kind is asyncio.CancelledError
