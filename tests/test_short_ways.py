@@ -247,6 +247,7 @@ ODD_ANSWERS: list[tuple[ir.Protocol, str]] = [
     ("openai_chat", '{"choices":[{"message":{"content":"%s"},"finish_reason":"stop","index":4}],"citations":["u"]}'),
     ("openai_chat", '{"choices":[{"message":{"content":"%s"},"finish_reason":"tool_calls","index":-4}],"usage":{}}'),
     ("anthropic_messages", '{"content":[{"type":"text","text":"%s","citations":[{"url":"u"}]}],"usage":{}}'),
+    ("anthropic_messages", '{"content":[{"text":"%s"}],"usage":{}}'),
     ("anthropic_messages", '{"content":[{"type":"text","text":"%s"}],"usage":null}'),
     ("anthropic_messages", '{"content":[{"type":"text","text":"%s"}],"usage":{},"stop_reason":"refusal"}'),
     ("anthropic_messages", '{"content":[{"type":"text","text":"%s"}],"usage":{"service_tier":"standard"}}'),
