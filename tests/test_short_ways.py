@@ -18,7 +18,7 @@ from asgi_llmgw.protocols import PROTOCOLS, Profile, StreamContext, codec
 from asgi_llmgw.reasoning.requests import restore_state
 from asgi_llmgw.reasoning.turns import missing_turns
 from asgi_llmgw.translate import ReadRequest, write_request
-from tests.strategies import COUNT, OPAQUE, TEXT, WORD, maybe
+from tests.strategies import COUNT, TEXT, WORD, maybe
 from tests.test_laws import FOLDERS, mutations
 from tests.wire import needs_wire, recordings
 
@@ -26,6 +26,7 @@ EVERY = pytest.mark.parametrize("protocol", PROTOCOLS)
 TYPED = pytest.mark.parametrize("protocol", ["openai_chat", "anthropic_messages"])
 MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 CONTEXT = StreamContext(clock=lambda: 1_700_000_000.0, new_id=lambda prefix: f"{prefix}1")
+MAYBE_EMPTY = TEXT.filter(bool) | st.sampled_from(["", "word"])
 SHORT = (
     "anthropic_messages.message_decoder.plain_message",
     "anthropic_messages.request.plain_head",
@@ -83,9 +84,9 @@ def opens(protocol: ir.Protocol, module: str, name: str, body: bytes) -> bool:
 @st.composite
 def conversations(draw: st.DrawFn) -> list[JSONValue]:
     roles = ["user", "assistant"] * draw(st.integers(1, 3))
-    said: list[JSONValue] = [{"role": "system", "content": draw(TEXT)} for _ in range(draw(st.integers(0, 1)))]
+    said: list[JSONValue] = [{"role": "system", "content": draw(MAYBE_EMPTY)} for _ in range(draw(st.integers(0, 1)))]
     for role in roles[: draw(st.integers(1, 6))]:
-        said.append({"role": role, "content": draw(TEXT.filter(bool))})
+        said.append({"role": role, "content": draw(MAYBE_EMPTY)})
     return said
 
 
@@ -93,12 +94,12 @@ def conversations(draw: st.DrawFn) -> list[JSONValue]:
 def bodies(draw: st.DrawFn, protocol: ir.Protocol) -> bytes:
     """Requests as most are, and such as are nearly so."""
     body: JSONObject = {
-        "model": draw(WORD),
+        "model": draw(MAYBE_EMPTY),
         "messages": draw(conversations()),
         "max_tokens": draw(st.integers(1, 9) | st.sampled_from([0, -1, 1.0, 2**70, True])),
     }
     if protocol == "anthropic_messages" and draw(st.booleans()):
-        body["system"] = draw(TEXT)
+        body["system"] = draw(MAYBE_EMPTY)
     numbers = st.sampled_from([0, 1, 0.5, -1e-7, 2**70, 10**400, None, True, "1"])
     for name, values in (("stream", st.booleans()), ("temperature", numbers), ("top_p", numbers), ("user", WORD)):
         if not draw(st.integers(0, 3)):
@@ -175,25 +176,50 @@ def test_an_answer_is_read_alike(protocol: ir.Protocol, data: st.DataObject, ans
         same_both_ways(partial(codec(protocol).decode_response, read))
 
 
+PLAIN = ir.TextPart("word ")
+ODD_PARTS: list[tuple[ir.Part, ...]] = [
+    (),
+    (ir.TextPart(""),),
+    (ir.TextPart(" \n"),),
+    (PLAIN, PLAIN),
+    (ir.TextPart("word", cache=ir.CacheMark("1h")),),
+    (ir.TextPart("word", signature=ir.Opaque("gemini_generate", "thought_signature", "c2lnbg==")),),
+    (ir.TextPart("word", phase="commentary"),),
+    (ir.RefusalPart("no"),),
+]
+
+
 @st.composite
 def spoken(draw: st.DrawFn) -> tuple[ir.Message, ...]:
-    """A mere exchange of words, or what is nearly one."""
+    """A mere exchange of words, or what is so but for one thing."""
     system: list[list[ir.Role]] = [[], ["system"], ["developer"]]
     turns: list[ir.Role] = ["user", "assistant", "user", "assistant", "user"]
     roles = [*draw(st.sampled_from(system)), *turns[: draw(st.integers(1, 5))]]
-    messages = [ir.Message(role, (ir.TextPart(draw(TEXT.filter(str.strip))),)) for role in roles]
-    odd: st.SearchStrategy[ir.Message] = st.builds(
-        ir.Message,
-        st.sampled_from(["system", "user", "assistant"]),
-        st.lists(
-            st.builds(ir.TextPart, TEXT, maybe(st.just(ir.CacheMark("5m"))), maybe(OPAQUE), maybe(WORD)), max_size=2
-        ).map(tuple),
-        maybe(WORD),
-    )
-    if draw(st.booleans()):
-        at = draw(st.integers(0, len(messages)))
-        messages[at : at + draw(st.integers(0, 1))] = [draw(odd)]
+    messages = [ir.Message(role, (draw(st.sampled_from([PLAIN, ir.TextPart("Hé")])),)) for role in roles]
+    at = draw(st.integers(0, len(messages) - 1))
+    one = messages[at]
+    match draw(st.sampled_from(["nothing", "parts", "name", "role", "more", "fewer"])):
+        case "parts":
+            messages[at] = ir.Message(one.role, draw(st.sampled_from(ODD_PARTS)))
+        case "name":
+            messages[at] = ir.Message(one.role, one.parts, "Ann")
+        case "role":
+            messages[at] = ir.Message(draw(st.sampled_from(["system", "user", "assistant"])), one.parts)
+        case "more":
+            messages.insert(at, one)
+        case "fewer":
+            del messages[at]
+        case _:
+            pass
     return tuple(messages)
+
+
+def written(protocol: ir.Protocol, profile: Profile, messages: tuple[ir.Message, ...]) -> object:
+    """All that becomes of these messages on their way to another vendor."""
+    asked = ir.ChatRequest("m", messages, reasoning=ir.Reasoning("low"))
+    restored, lost = restore_state(asked, "openai_chat", b"key")
+    out = write_request(ReadRequest(restored), target=protocol, model="other", profile=profile)
+    return lost, missing_turns(restored), out.body, out.path, out.diagnostics
 
 
 @EVERY
@@ -202,13 +228,45 @@ def spoken(draw: st.DrawFn) -> tuple[ir.Message, ...]:
 def test_a_conversation_is_written_alike(
     protocol: ir.Protocol, messages: tuple[ir.Message, ...], profile: Profile
 ) -> None:
-    def work() -> object:
-        asked = ir.ChatRequest("m", messages, reasoning=ir.Reasoning("low"))
-        restored, lost = restore_state(asked, "openai_chat", b"key")
-        written = write_request(read := ReadRequest(restored), target=protocol, model="other", profile=profile)
-        return lost, missing_turns(read.request), written.body, written.path, written.diagnostics
+    same_both_ways(partial(written, protocol, profile, messages))
 
-    same_both_ways(work)
+
+@EVERY
+@pytest.mark.parametrize("parts", ODD_PARTS, ids=range(len(ODD_PARTS)))
+def test_an_odd_message_is_written_alike(protocol: ir.Protocol, parts: tuple[ir.Part, ...]) -> None:
+    roles: list[ir.Role] = ["system", "user", "assistant", "user"]
+    for at in range(len(roles)):
+        messages = [ir.Message(role, parts if number == at else (PLAIN,)) for number, role in enumerate(roles)]
+        same_both_ways(partial(written, protocol, Profile(), tuple(messages)))
+
+
+ODD_ANSWERS: list[tuple[ir.Protocol, str]] = [
+    ("openai_chat", '{"choices":[{"message":{"content":"%s"},"finish_reason":"stop"}],"error":{"code":1}}'),
+    ("openai_chat", '{"choices":[{"message":{"content":"%s"},"finish_reason":""}]}'),
+    ("openai_chat", '{"choices":[{"message":{"content":"%s","refusal":"no"},"finish_reason":"stop"}]}'),
+    ("openai_chat", '{"choices":[{"message":{"content":"%s"},"finish_reason":"stop","index":4}],"citations":["u"]}'),
+    ("openai_chat", '{"choices":[{"message":{"content":"%s"},"finish_reason":"tool_calls","index":-4}],"usage":{}}'),
+    ("anthropic_messages", '{"content":[{"type":"text","text":"%s","citations":[{"url":"u"}]}],"usage":{}}'),
+    ("anthropic_messages", '{"content":[{"text":"%s"}],"usage":{}}'),
+    ("anthropic_messages", '{"content":[{"type":"text","text":"%s"}],"usage":null}'),
+    ("anthropic_messages", '{"content":[{"type":"text","text":"%s"}],"usage":{},"stop_reason":"refusal"}'),
+    ("anthropic_messages", '{"content":[{"type":"text","text":"%s"}],"usage":{"service_tier":"standard"}}'),
+    ("gemini_generate", '{"candidates":[{"content":{"parts":[{"text":"%s"}]},"finishReason":"STOP"}]}'),
+    ("gemini_generate", '{"candidates":[{"content":{"parts":[{"text":"%s","thought":true}]},"finishReason":"STOP"}]}'),
+    ("gemini_generate", '{"candidates":[{"content":{"parts":[{"text":"%s"}]},"finishReason":""}],"createTime":""}'),
+    ("gemini_generate", '{"candidates":[{"content":{"parts":[{"text":"%s"}]},"finishReason":"X","index":3}]}'),
+    (
+        "gemini_generate",
+        '{"candidates":[{"content":{"parts":[{"text":"%s"}]},"finishReason":"STOP"}],'
+        '"createTime":"2026-01-01T00:00:00Z","usageMetadata":{"promptTokenCount":3,"serviceTier":"FLEX"}}',
+    ),
+]
+
+
+@pytest.mark.parametrize(("protocol", "body"), ODD_ANSWERS)
+@pytest.mark.parametrize("text", ["", "word", "\\ud800"])
+def test_an_odd_answer_is_read_alike(protocol: ir.Protocol, body: str, text: str) -> None:
+    same_both_ways(partial(codec(protocol).decode_response, (body % text).encode()))
 
 
 def test_what_is_known_of_a_conversation_stays_known_for_another_model() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, cast
+from typing import Final, Literal, cast
 
 import msgspec
 
@@ -39,7 +39,8 @@ from .errors import error_from
 from .wire import FINISH, INCOMPLETE, NAME, SERVICE_TIER_IN
 
 
-class _Text(msgspec.Struct, tag_field="type", tag="text", forbid_unknown_fields=True, gc=False):
+class _Text(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    type: Literal["text"]  # a tag could be missing
     text: str
     citations: None = None
 
