@@ -14,7 +14,7 @@ from openai._streaming import SSEDecoder as OpenAIDecoder
 from asgi_llmgw import ir
 from asgi_llmgw.errors import InvalidUpstreamResponse
 from asgi_llmgw.passthrough import PassThrough
-from asgi_llmgw.sse import Comment, ServerSentEvent, SSEDecoder, WholeFrames
+from asgi_llmgw.sse import Comment, ServerSentEvent, SSEDecoder, WholeFrames, each_frame, first_frame
 
 Event = ServerSentEvent
 
@@ -280,3 +280,17 @@ def test_a_large_frame_in_small_pieces_takes_little_time(protocol: ir.Protocol) 
     assert {passing.forward(piece) for _ in range(count)} == {b""}
     out = passing.forward(b'"}\n\n')
     assert len(out) == count * len(piece) + len(b'data: {"type":"' + b'"}\n\n')
+
+
+def test_the_first_frame_ends_with_its_blank_line() -> None:
+    assert first_frame(b"data: 1\r\n\r\ndata: 2\n\n") == len(b"data: 1\r\n\r\n")
+    assert first_frame(b"data: 1\n\ndata: 2\r\n\r\n") == len(b"data: 1\n\n")
+    assert first_frame(b"data: 1\ndata: 2\n") == len(b"data: 1\ndata: 2\n")
+    assert [*each_frame(b"data: 1\n\ndata: 2\r\n\r\n: 3")] == [b"data: 1\n\n", b"data: 2\r\n\r\n", b": 3"]
+
+
+def test_a_frame_without_an_end_is_not_held_for_ever() -> None:
+    whole = WholeFrames(max_event=10)
+    with pytest.raises(InvalidUpstreamResponse):
+        whole.feed(b"data: 12345")
+    assert not whole

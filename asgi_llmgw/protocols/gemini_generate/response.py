@@ -12,6 +12,7 @@ import msgspec
 from asgi_llmgw.errors import InvalidUpstreamResponse
 from asgi_llmgw.ir import (
     ChatResponse,
+    Delta,
     Diagnostic,
     FinishReason,
     ResponseEnd,
@@ -139,6 +140,11 @@ class ResponseReader:
             return None
         usage = self._count(cast(JSONObject, chunk.usage_metadata)) if chunk.usage_metadata else None
         return (delta,) if usage is None else (delta, usage)
+
+    def said(self, delta: Delta) -> None:
+        """An open text has gone on."""
+        for candidate in self._candidates.values():
+            candidate.said(delta)
 
     def _count(self, metadata: JSONObject) -> UsageUpdate | None:
         """The tokens so far, None where nothing new is told of them."""

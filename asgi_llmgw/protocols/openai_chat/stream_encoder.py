@@ -14,6 +14,7 @@ from asgi_llmgw.ir import (
     Base64Source,
     ChoiceEnd,
     CitationPart,
+    Delta,
     Diagnostic,
     MediaPart,
     Opaque,
@@ -35,7 +36,7 @@ from asgi_llmgw.ir import (
     UsageUpdate,
 )
 from asgi_llmgw.json import JSONObject, JSONValue, dumps
-from asgi_llmgw.protocols.base import Diagnostics, StreamContext
+from asgi_llmgw.protocols.base import Diagnostics, StreamContext, same_frames
 from asgi_llmgw.protocols.openai.errors import encode_stream_error
 from asgi_llmgw.protocols.openai.words import SERVICE_TIERS
 from asgi_llmgw.sse import ServerSentEvent
@@ -82,6 +83,10 @@ class _Part:
     def delta(self, text: str) -> tuple[ServerSentEvent]:
         """More of its text."""
         return (ServerSentEvent(b"%b%b%b" % (self.before, dumps(text), self.after)),)
+
+    def deltas(self, texts: list[str]) -> bytes:
+        """The same for many of them, as they go on the wire."""
+        return same_frames(b"data: " + self.before, texts, self.after + b"\n\n")
 
 
 class ChatStreamEncoder:
@@ -143,6 +148,19 @@ class ChatStreamEncoder:
                 return self._fault(event.error)
             case _:
                 assert_never(event)
+
+    def more(self, whole: Delta, texts: list[str], /) -> bytes | None:
+        """The frames of many deltas of one part."""
+        part = self._parts.get(whole.index)
+        if part is None or self._ended:
+            return b""
+        if type(whole) is ReasoningDelta:
+            if not self._context.include_thoughts:
+                return b""
+            part.text.append(whole.text)
+        elif type(whole) is ToolInputDelta and part.call < 0:
+            return b""
+        return part.deltas(texts)
 
     def close(self) -> Iterable[ServerSentEvent]:
         """End of events: a stream that was not ended was cut, and is not made to look whole."""

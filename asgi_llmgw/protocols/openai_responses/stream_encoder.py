@@ -15,6 +15,7 @@ from asgi_llmgw.ir import (
     ChatResponse,
     ChoiceEnd,
     CitationPart,
+    Delta,
     Diagnostic,
     FinishReason,
     MediaPart,
@@ -39,9 +40,9 @@ from asgi_llmgw.ir import (
     UsageUpdate,
     explode,
 )
-from asgi_llmgw.json import JSONObject, JSONValue, as_str, dumps
+from asgi_llmgw.json import JSONObject, JSONValue, as_str, dumps, dumps_lines
 from asgi_llmgw.protocols.base import Diagnostics, EncodedResponse, StreamContext
-from asgi_llmgw.sse import ServerSentEvent
+from asgi_llmgw.sse import ServerSentEvent, without_separators
 
 from .echo import response_object
 from .errors import error_event, response_error
@@ -387,6 +388,18 @@ class ResponsesStreamEncoder:
             self._flowing = self._teller.flowing
             self._flow = None if self._flowing is None else _Flow(*self._flowing, self._teller.place)
         return frames
+
+    def more(self, whole: Delta, texts: list[str], /) -> bytes | None:
+        """The frames of many deltas of the part that the last one belonged to."""
+        flow = self._flow
+        if flow is None or flow.index != whole.index:
+            return None
+        flow.words += texts
+        before = b'event: %b\ndata: {"sequence_number":' % flow.kind.encode()
+        numbered = enumerate(dumps_lines(texts).splitlines(), self._number)
+        frames = [b"%b%d%b%b%b\n\n" % (before, n, flow.opening, text, flow.closing) for n, text in numbered]
+        self._number += len(texts)
+        return without_separators(b"".join(frames))
 
     def close(self) -> Iterable[ServerSentEvent]:
         """End of events: a stream that was not ended was cut, and is not made to look whole."""

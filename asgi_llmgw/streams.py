@@ -1,0 +1,199 @@
+"""Reading a stream, whoever forwards it: what it tells, and what is to be known of it when it is over."""
+
+from __future__ import annotations
+
+from typing import TypeAlias, final
+
+import msgspec
+
+from asgi_llmgw.errors import UpstreamError
+from asgi_llmgw.ir import (
+    ChoiceEnd,
+    Delta,
+    FinishReason,
+    PartStart,
+    Protocol,
+    ReasoningPart,
+    ResponseEnd,
+    StreamEvent,
+    StreamFault,
+    TextDelta,
+    TextPart,
+    Usage,
+    UsageUpdate,
+)
+from asgi_llmgw.ir.events import ReasoningDelta, ToolInputDelta
+from asgi_llmgw.protocols import codec
+from asgi_llmgw.refrain import Refrain
+from asgi_llmgw.sse import SSEDecoder, WholeFrames, first_frame
+
+
+@final
+class Ping(msgspec.Struct, frozen=True):
+    """The upstream says no more than that it is still there."""
+
+
+@final
+class Run(msgspec.Struct, frozen=True, gc=False):
+    """Deltas of one part, one after the other.
+
+    `whole` is all of them in one, `texts` what each of them brought, `size` how many bytes told them.
+    """
+
+    whole: Delta
+    texts: list[str]
+    size: int
+
+
+Heard: TypeAlias = StreamEvent | Ping | Run
+
+_PING = Ping()
+
+
+class StreamObserver:
+    """What a stream has told so far, whoever forwards it.
+
+    Attributes:
+        usage: tokens, the last report wins; None while nothing was reported.
+        finish_reason: how the first choice ended.
+        fault: the error the stream broke with.
+        content: something a user would see has come.
+        ended: the stream is whole.
+        text_length: characters of text, reasoning and tool input so far, for an estimate where usage is missing.
+    """
+
+    __slots__ = ("content", "ended", "fault", "finish_reason", "text_length", "usage")
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self.finish_reason: FinishReason | None = None
+        self.fault: UpstreamError | None = None
+        self.content = False
+        self.ended = False
+        self.text_length = 0
+
+    @property
+    def over(self) -> bool:
+        """Nothing more is to be told: the stream has ended, or broken."""
+        return self.ended or self.fault is not None
+
+    def observe(self, event: StreamEvent) -> None:
+        """Take note of one event."""
+        if type(event) is TextDelta or type(event) is ReasoningDelta:
+            self.text_length += len(event.text)
+            self.content = True
+            return
+        if type(event) is UsageUpdate:  # some vendors send one with every word
+            self.usage = event.usage
+            return
+        if type(event) is ToolInputDelta:
+            self.text_length += len(event.fragment)
+        elif type(event) is PartStart:
+            if not isinstance(event.part, (TextPart, ReasoningPart)):
+                self.content = True
+        elif type(event) is ChoiceEnd:
+            if self.finish_reason is None:
+                self.finish_reason = event.finish
+        elif type(event) is ResponseEnd:
+            self.ended = self.content = True
+        elif type(event) is StreamFault:
+            self.fault = event.error
+
+
+class StreamReader(StreamObserver):
+    """Reads whole frames of an event stream; broken framing becomes a `StreamFault`.
+
+    Args:
+        protocol: what the stream speaks.
+    """
+
+    __slots__ = ("_decoder", "_frames", "_held", "_like", "_refrain")
+
+    def __init__(self, protocol: Protocol) -> None:
+        super().__init__()
+        self._held = WholeFrames()
+        self._frames = SSEDecoder()
+        self._decoder = codec(protocol).stream_decoder()
+        self._refrain = Refrain()
+        self._like: Delta = TextDelta(0, "")
+
+    def _read(self, frames: bytes) -> list[Heard]:
+        """What whole frames tell; nothing is read, and so nothing kept, once the stream is over."""
+        heard: list[Heard] = []
+        while frames and not self.over:
+            taken = self._read_again(frames, heard) if self._frames.idle else 0
+            if not taken:
+                taken = first_frame(frames) if self._refrain.learns else len(frames)
+                self._read_in_full(frames[:taken], heard)
+            frames = frames[taken:]
+        return heard
+
+    def _read_again(self, frames: bytes, heard: list[Heard]) -> int:
+        """Hear deltas like the last one, as many as there are; how many bytes they are."""
+        taken, texts = self._refrain.again(frames)
+        if "" in texts:
+            texts = [text for text in texts if text]
+        if texts:
+            like = self._like
+            whole = type(like)(like.index, "".join(texts))
+            self._decoder.more(whole)
+            self.observe(whole)
+            heard.append(Run(whole, texts, taken))
+        return taken
+
+    def _read_in_full(self, frames: bytes | None, heard: list[Heard]) -> None:
+        """Hear what these frames tell, or the end of input."""
+        told: list[StreamEvent] = []
+        count = 0
+        decode, observe = self._decoder.feed, self.observe
+        try:
+            for frame in self._frames.close() if frames is None else self._frames.feed(frames):
+                if self.over:
+                    break
+                if frame.event == "ping":
+                    heard.append(_PING)
+                    continue
+                count += 1
+                for event in decode(frame):
+                    observe(event)
+                    told.append(event)
+        except UpstreamError as error:
+            told.append(self._observed(StreamFault(error)))
+        heard += told
+        if count and self._refrain.learns:
+            self._learn(frames if count == 1 else None, told)
+
+    def _learn(self, frame: bytes | None, told: list[StreamEvent]) -> None:
+        """Expect a frame again that told one delta and nothing else, its part's beginning apart."""
+        delta = told[-1] if len(told) == 1 or (len(told) == 2 and type(told[0]) is PartStart) else None
+        if frame is None or not self._frames.idle or not self._decoder.plain:
+            self._refrain.lost()
+        elif type(delta) is ToolInputDelta:
+            self._like = delta
+            self._refrain.learn(frame, delta.fragment)
+        elif type(delta) is ReasoningDelta or (type(delta) is TextDelta and delta.logprobs is None):
+            self._like = delta
+            self._refrain.learn(frame, delta.text)
+        else:
+            self._refrain.lost()
+
+    def _read_end(self, rest: bytes, error: UpstreamError | None) -> list[Heard]:
+        """What the end of input tells.
+
+        Args:
+            rest: the part of a frame that came last.
+            error: what has brought the end about, if it is not a good one.
+        """
+        heard: list[Heard] = []
+        if not self.over:
+            self._read_in_full(rest, heard)
+            self._read_in_full(None, heard)
+        if self.fault is None:
+            for event in self._decoder.close():
+                cause = error if isinstance(event, StreamFault) else None
+                heard.append(self._observed(event if cause is None else StreamFault(cause)))
+        return heard
+
+    def _observed(self, event: StreamEvent) -> StreamEvent:
+        self.observe(event)
+        return event
