@@ -143,9 +143,7 @@ class StreamReader(StreamObserver):
 
     def _read_in_full(self, frames: bytes | None, heard: list[Heard]) -> None:
         """Hear what these frames tell, or the end of input."""
-        told: list[StreamEvent] = []
-        count = 0
-        decode, observe = self._decoder.feed, self.observe
+        start, count = len(heard), 0
         try:
             for frame in self._frames.close() if frames is None else self._frames.feed(frames):
                 if self.over:
@@ -154,16 +152,15 @@ class StreamReader(StreamObserver):
                     heard.append(_PING)
                     continue
                 count += 1
-                for event in decode(frame):
-                    observe(event)
-                    told.append(event)
+                for event in self._decoder.feed(frame):
+                    self.observe(event)
+                    heard.append(event)
         except UpstreamError as error:
-            told.append(self._observed(StreamFault(error)))
-        heard += told
+            heard.append(self._observed(StreamFault(error)))
         if count and self._refrain.learns:
-            self._learn(frames if count == 1 else None, told)
+            self._learn(frames if count == 1 else None, heard[start:])
 
-    def _learn(self, frame: bytes | None, told: list[StreamEvent]) -> None:
+    def _learn(self, frame: bytes | None, told: list[Heard]) -> None:
         """Expect a frame again that told one delta and nothing else, its part's beginning apart."""
         delta = told[-1] if len(told) == 1 or (len(told) == 2 and type(told[0]) is PartStart) else None
         if frame is None or not self._frames.idle or not self._decoder.plain:
