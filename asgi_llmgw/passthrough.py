@@ -111,15 +111,18 @@ class PassThrough(StreamReader):
     Args:
         protocol: what the stream speaks.
         without_usage: take out the usage that the client did not ask for.
+
+    Attributes:
+        finished: what `tells_finish` tells of a chunk has been told by one of them.
     """
 
-    __slots__ = ("_done", "_lost", "_protocol", "_without_usage")
+    __slots__ = ("_done", "_lost", "_protocol", "_without_usage", "finished")
 
     def __init__(self, protocol: Protocol, *, without_usage: bool = False) -> None:
         super().__init__(protocol)
         self._protocol: Protocol = protocol
         self._without_usage = without_usage
-        self._done = False
+        self._done = self.finished = False
         self._lost: UpstreamError | None = None
 
     def forward(self, chunk: bytes) -> bytes:
@@ -143,6 +146,7 @@ class PassThrough(StreamReader):
     def _shown(self, frames: bytes) -> bytes:
         """Frames of which some had to be read."""
         self._done = self._done or _DONE in frames
+        self.finished = self.finished or tells_finish(self._protocol, frames)
         return hide_usage(frames) if self._without_usage and b'"usage"' in frames else frames
 
     def end(self, error: UpstreamError | None = None) -> bytes:

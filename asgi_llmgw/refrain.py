@@ -38,12 +38,13 @@ class Refrain:
     A stream of which no two frames are alike is given up.
     """
 
-    __slots__ = ("_after", "_around", "_before", "_frames", "_lessons", "_name", "_place")
+    __slots__ = ("_after", "_around", "_before", "_frames", "_least", "_lessons", "_name", "_place", "_varies")
 
     def __init__(self) -> None:
         self._before = self._after = self._around = self._name = b""
         self._frames = _same_frames(())
-        self._place = 0
+        self._least = self._place = 0
+        self._varies = False
         self._lessons = _LESSONS
 
     @property
@@ -57,7 +58,7 @@ class Refrain:
         if not before:
             return _NONE
         size, least = len(frames), len(before) + len(after)
-        if least <= size < 2 * least and frames.startswith(before) and frames.endswith(after):
+        if not self._varies and least <= size < 2 * least and frames.startswith(before) and frames.endswith(after):
             # one frame, and nothing but its text is new: what nearly always comes alone
             try:
                 text = loads_string(b'"%b"' % frames[len(before) : -len(after)])
@@ -69,17 +70,17 @@ class Refrain:
 
     def _run(self, frames: bytes) -> tuple[int, list[str]]:
         """The same where there are many frames, or more than their text is new."""
-        around, name = self._around, self._name
+        around = self._around
         found = self._frames.match(around + frames)
-        if found is None or found.end() == len(around):
+        end = 0 if found is None else found.end() - len(around)
+        if found is None or not end:
             return _NONE
-        end = found.end() - len(around)
-        if found.start(self._place) - len(around) == frames.find(name) + len(name):
-            literals = [found[self._place]]  # the last text is the first one
-        else:
-            literals = _texts_named(name).findall(frames, 0, end)
         try:
-            texts = loads_strings(b'["%b"]' % b'","'.join(literals))
+            if end < 2 * self._least:  # one frame
+                self._varies = True
+                texts = [loads_string(b'"%b"' % found[self._place])]
+            else:
+                texts = loads_strings(b'["%b"]' % b'","'.join(_texts_named(self._name).findall(frames, 0, end)))
         except JSONError:
             self.lost()
             return _NONE
@@ -109,6 +110,8 @@ class Refrain:
         self._frames = _same_frames((*spots, b"(%b)" % _TEXT, *more_spots))
         self._place = len(early) + len(late) + 1
         self._around = b"".join([piece + b"\0" for piece in early + late])
+        self._least = sum(map(len, early + late))
+        self._varies = False
 
 
 def _cut(piece: bytes) -> tuple[list[bytes], list[bytes]]:
@@ -118,11 +121,13 @@ def _cut(piece: bytes) -> tuple[list[bytes], list[bytes]]:
         found = place.search(piece) if name in piece else None
         if found is not None:
             spots.append((*found.span(1), inside))
-    pieces, start = [], 0
-    for first, end, _ in sorted(spots):
+    spots.sort()
+    pieces, patterns, start = [], [], 0
+    for first, end, inside in spots:
         pieces.append(piece[start:first])
+        patterns.append(inside)
         start = end
-    return [*pieces, piece[start:]], [inside for _, _, inside in sorted(spots)]
+    return [*pieces, piece[start:]], patterns
 
 
 @lru_cache(maxsize=64)

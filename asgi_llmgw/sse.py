@@ -206,8 +206,11 @@ class SSEDecoder:
 
 def first_frame(frames: bytes) -> int:
     """Where the first frame ends, its blank line included; where all of them end if none does before."""
-    ends = [end + len(blank) for blank in (b"\n\n", b"\n\r\n") if (end := frames.find(blank)) >= 0]
-    return min(ends, default=len(frames))
+    end = frames.find(b"\n\n") + 2
+    if _CR in frames:
+        other = frames.find(b"\n\r\n", 0, end - 2 if end > 1 else len(frames)) + 3
+        end = other if other > 2 else end
+    return end if end > 1 else len(frames)
 
 
 def each_frame(frames: bytes) -> Iterator[bytes]:

@@ -120,7 +120,7 @@ class StreamReader(StreamObserver):
     def _read(self, frames: bytes) -> list[Heard]:
         """What whole frames tell; nothing is read, and so nothing kept, once the stream is over."""
         heard: list[Heard] = []
-        while frames and not self.over:
+        while frames and self.fault is None and not self.ended:
             taken = self._read_again(frames, heard) if self._frames.idle else 0
             if not taken:
                 taken = first_frame(frames) if self._refrain.learns else len(frames)
@@ -135,7 +135,7 @@ class StreamReader(StreamObserver):
             texts = [text for text in texts if text]
         if texts:
             like = self._like
-            whole = type(like)(like.index, "".join(texts))
+            whole = type(like)(like.index, texts[0] if len(texts) == 1 else "".join(texts))
             self._decoder.more(whole)
             self.observe(whole)
             heard.append(Run(whole, texts, taken))
@@ -163,14 +163,16 @@ class StreamReader(StreamObserver):
     def _learn(self, frame: bytes | None, told: list[Heard]) -> None:
         """Expect a frame again that told one delta and nothing else, its part's beginning apart."""
         delta = told[-1] if len(told) == 1 or (len(told) == 2 and type(told[0]) is PartStart) else None
-        if frame is None or not self._frames.idle or not self._decoder.plain:
-            self._refrain.lost()
-        elif type(delta) is ToolInputDelta:
-            self._like = delta
-            self._refrain.learn(frame, delta.fragment)
+        if type(delta) is ToolInputDelta:
+            text = delta.fragment
         elif type(delta) is ReasoningDelta or (type(delta) is TextDelta and delta.logprobs is None):
+            text = delta.text
+        else:
+            self._refrain.lost()
+            return
+        if frame is not None and self._frames.idle and self._decoder.plain:
             self._like = delta
-            self._refrain.learn(frame, delta.text)
+            self._refrain.learn(frame, text)
         else:
             self._refrain.lost()
 

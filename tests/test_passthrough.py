@@ -123,6 +123,17 @@ def test_a_finish_is_seen_in_the_bytes_and_an_empty_one_is_none() -> None:
     assert not tells_finish("gemini_generate", frame({"candidates": [{"finishReason": "STOP"}]}))
 
 
+def test_a_finish_is_remembered_wherever_its_frame_is_cut() -> None:
+    stream = b"".join(chat_stream("Hel", "lo"))
+    told = stream.index(b"\n\n", stream.index(b'"stop"')) + 2
+    for cut in range(len(stream)):
+        passing = PassThrough("openai_chat")
+        passing.forward(stream[:cut])
+        assert passing.finished is (cut >= told)
+        passing.forward(stream[cut:])
+        assert passing.finished
+
+
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
 def test_a_frame_that_is_cut_off_never_reaches_the_client(newline: bytes) -> None:
     """F149: what is told behind half a frame would be read as a part of it."""

@@ -13,7 +13,7 @@ import msgspec
 
 from asgi_llmgw.errors import ErrorKind, GatewayError, InvalidRequest, UpstreamError
 from asgi_llmgw.ir import ChatRequest, ChatResponse, Delta, Diagnostic, StreamEvent
-from asgi_llmgw.json import JSONError, JSONObject, dumps_lines, loads_request
+from asgi_llmgw.json import JSONError, JSONObject, dumps, dumps_lines, loads_request
 from asgi_llmgw.sse import ServerSentEvent, without_separators
 
 JSON: Final = b"application/json"
@@ -198,6 +198,8 @@ class Codec(Protocol):
 
 def same_frames(before: bytes, texts: list[str], after: bytes) -> bytes:
     """Frames on the wire that differ in their text alone: what stands before it in each, and after it."""
+    if len(texts) == 1:
+        return without_separators(b"%b%b%b" % (before, dumps(texts[0]), after))
     frames = dumps_lines(texts).replace(b"\n", after + before)
     return without_separators(before + frames[: -len(before)])
 

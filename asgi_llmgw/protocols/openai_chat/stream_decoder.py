@@ -117,13 +117,13 @@ class ChatStreamDecoder:
         if self._ended:
             return []
         events = self._events = []
+        if frame.data.strip() == _DONE:
+            self._complete()
+            return events
         try:
             chunk = loads(frame.data)
         except JSONError:
-            if frame.data.strip() == _DONE:
-                self._complete()
-            else:
-                self._fault(StreamFault(InvalidUpstreamResponse("the upstream sent a stream event that is not JSON")))
+            self._fault(StreamFault(InvalidUpstreamResponse("the upstream sent a stream event that is not JSON")))
             return events
         if not isinstance(chunk, dict):
             self._fault(StreamFault(InvalidUpstreamResponse("the upstream sent a stream event that is not an object")))
