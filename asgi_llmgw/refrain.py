@@ -29,72 +29,53 @@ _UNREAD: Final = (
 """Where frames may differ without telling anything: OpenAI numbers its events and pads them with `obfuscation`, Mistral
 with `p`, Anthropic with blanks in front of the last brace, and some servers tell the time with each chunk."""
 _NAME: Final = re.compile(rb'"[a-z_]+": ?"')
-_NONE: Final[tuple[int, list[str]]] = 0, []
 
 
 class Refrain:
-    """The frame that the last ones were, and the place of its one text.
+    """The frame that the last ones were, if they are worth comparing with.
 
-    A stream of which no two frames are alike is given up.
+    Attributes:
+        learns: it is still worth teaching. It is given up where more frames have to be learnt than come again.
     """
 
-    __slots__ = ("_after", "_around", "_before", "_frames", "_least", "_lessons", "_name", "_place", "_varies")
+    __slots__ = ("_frame", "_lessons", "learns")
 
     def __init__(self) -> None:
-        self._before = self._after = self._around = self._name = b""
-        self._frames = _same_frames(())
-        self._least = self._place = 0
-        self._varies = False
+        self._frame: _Frame | None = None
         self._lessons = _LESSONS
+        self.learns = True
 
     @property
-    def learns(self) -> bool:
-        """Whether it is still worth teaching."""
-        return self._lessons > 0
+    def knows(self) -> bool:
+        """Whether there is a frame that may come again."""
+        return self._frame is not None
 
     def again(self, frames: bytes) -> tuple[int, list[str]]:
         """How many bytes at the start of these are the same frame again, and the texts they tell."""
-        before, after = self._before, self._after
-        if not before:
-            return _NONE
-        size, least = len(frames), len(before) + len(after)
-        if not self._varies and least <= size < 2 * least and frames.startswith(before) and frames.endswith(after):
-            # one frame, and nothing but its text is new: what nearly always comes alone
-            try:
-                text = loads_string(b'"%b"' % frames[len(before) : -len(after)])
-            except JSONError:
-                return self._run(frames)
-            self._lessons = _LESSONS
-            return size, [text]
-        return self._run(frames)
-
-    def _run(self, frames: bytes) -> tuple[int, list[str]]:
-        """The same where there are many frames, or more than their text is new."""
-        around = self._around
-        found = self._frames.match(around + frames)
-        end = 0 if found is None else found.end() - len(around)
-        if found is None or not end:
-            return _NONE
+        if self._frame is None:
+            return 0, []
         try:
-            if end < 2 * self._least:  # one frame
-                self._varies = True
-                texts = [loads_string(b'"%b"' % found[self._place])]
-            else:
-                texts = loads_strings(b'["%b"]' % b'","'.join(_texts_named(self._name).findall(frames, 0, end)))
+            found = self._frame.again(frames)
         except JSONError:
-            self.lost()
-            return _NONE
-        self._lessons = _LESSONS
-        return end, texts
+            self.missed()
+            return 0, []
+        if self._lessons < _LESSONS:
+            self._lessons = min(self._lessons + len(found[1]), _LESSONS)
+        return found
 
     def lost(self) -> None:
         """A frame has told something else."""
-        self._before = b""
+        self._frame = None
+
+    def missed(self) -> None:
+        """A frame has told a text, but not that alone."""
+        self._frame = None
         self._lessons -= 1
+        self.learns = self._lessons > 0
 
     def learn(self, frame: bytes, text: str) -> None:
         """Begin with a whole frame, blank line included, that told this text and nothing else."""
-        self.lost()
+        self.missed()
         written = dumps(text)
         before, _, after = frame.partition(written)
         around = before + after
@@ -102,16 +83,52 @@ class Refrain:
         if not after or written in after or b"\\" in around or b"\0" in around or not around.isascii():
             return
         name = before[before.rfind(b'"', 0, before.rfind(b'"')) :] + b'"'
-        if _NAME.fullmatch(name) is None or frame.count(name) != 1:
-            return
-        self._name, self._before, self._after = name, before + b'"', b'"' + after
-        early, spots = _cut(self._before)
-        late, more_spots = _cut(self._after)
-        self._frames = _same_frames((*spots, b"(%b)" % _TEXT, *more_spots))
-        self._place = len(early) + len(late) + 1
+        if _NAME.fullmatch(name) is not None and frame.count(name) == 1:
+            self._frame = _Frame(before + b'"', b'"' + after, name)
+
+
+class _Frame:
+    """A frame without its text.
+
+    Args:
+        before: what stands before that.
+        after: what stands after it.
+        name: how the member begins that it is the value of; no other member begins so.
+    """
+
+    __slots__ = ("_after", "_again", "_around", "_before", "_least", "_name", "_place", "_two")
+
+    def __init__(self, before: bytes, after: bytes, name: bytes) -> None:
+        self._before = before
+        self._after = after
+        self._name = name
+        early, spots = _cut(before)
+        late, more_spots = _cut(after)
+        self._again = _same_frames((*spots, b"(%b)" % _TEXT, *more_spots))
         self._around = b"".join([piece + b"\0" for piece in early + late])
-        self._least = sum(map(len, early + late))
-        self._varies = False
+        self._place = len(early) + len(late) + 1
+        self._least = len(before) + len(after)
+        self._two = 2 * sum(map(len, early + late))
+
+    def again(self, frames: bytes) -> tuple[int, list[str]]:
+        """How many bytes at the start are this frame again and again, and the texts.
+
+        Raises:
+            JSONError: one of the texts is none.
+        """
+        size, before, after = len(frames), self._before, self._after
+        if self._least <= size < self._two and frames.startswith(before) and frames.endswith(after):
+            # nothing but its text is new: what nearly always comes alone
+            return size, [loads_string(b'"%b"' % frames[len(before) : -len(after)])]
+        around = self._around
+        found = self._again.match(around + frames)
+        if found is None or found.end() == len(around):
+            return 0, []
+        end = found.end() - len(around)
+        if end < self._two:
+            self._least = self._two  # more than its text is new
+            return end, [loads_string(b'"%b"' % found[self._place])]
+        return end, loads_strings(b'["%b"]' % b'","'.join(_texts_named(self._name).findall(frames, 0, end)))
 
 
 def _cut(piece: bytes) -> tuple[list[bytes], list[bytes]]:

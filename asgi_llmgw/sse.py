@@ -7,6 +7,7 @@ line is still delivered by `close()`, and `retry:` is ignored because we never r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -20,6 +21,7 @@ _LF: Final = 10  # a number, for `b"\n" in data` takes ten times as long
 _CR: Final = 13
 BLANK_LINES: Final = (b"\n\n", b"\n\r\n", b"\r\r")
 """How a frame may end; one whose lines end in CR alone and LF mixed is let go with the next."""
+_BLANK_LINE: Final = re.compile(rb"\n\r?\n")
 _LONGEST: Final = max(map(len, BLANK_LINES))
 
 
@@ -34,7 +36,7 @@ class ServerSentEvent(msgspec.Struct, frozen=True, gc=False):
 
         Line separators that JavaScript and some SSE readers split at are written as JSON escapes.
         """
-        data = without_separators(self.data)
+        data = self.data if self.data.isascii() else without_separators(self.data)
         if _LF in data:
             data = data.replace(b"\n", newline + b"data: ")
         if self.event:
@@ -44,8 +46,6 @@ class ServerSentEvent(msgspec.Struct, frozen=True, gc=False):
 
 def without_separators(data: bytes) -> bytes:
     """JSON with its line separators as escapes."""
-    if data.isascii():
-        return data
     data = data.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
     return data.replace(b"\xc2\x85", b"\\u0085")
 
@@ -129,6 +129,18 @@ class SSEDecoder:
             events.extend(self._by_lines(rest))
         return events
 
+    def feed_frame(self, frame: bytes) -> list[ServerSentEvent]:
+        """The same for what is known to be one frame, or at least to end with one.
+
+        Raises:
+            InvalidUpstreamResponse: an event is larger than `max_event`.
+        """
+        if self.idle and frame.startswith(self._lead) and frame.endswith(b"\n\n") and len(frame) <= self._max_event:
+            data = frame[len(self._lead) : -2]
+            if _LF not in data and _CR not in data:
+                return [ServerSentEvent(data, self._name)]
+        return self.feed(frame)
+
     def _learn_lead(self, block: bytes, newline: bytes) -> bool:
         """Note what stands before the data of an event that is written as nearly all are; False for any other.
 
@@ -204,21 +216,19 @@ class SSEDecoder:
             self._event = ""
 
 
-def first_frame(frames: bytes) -> int:
-    """Where the first frame ends, its blank line included; where all of them end if none does before."""
-    end = frames.find(b"\n\n") + 2
-    if _CR in frames:
-        other = frames.find(b"\n\r\n", 0, end - 2 if end > 1 else len(frames)) + 3
-        end = other if other > 2 else end
-    return end if end > 1 else len(frames)
+def blank_line(frames: bytes) -> bytes:
+    """How these frames end, if all of them end alike as nearly always."""
+    return b"\n\r\n" if _CR in frames else b"\n\n"
 
 
 def each_frame(frames: bytes) -> Iterator[bytes]:
     """One frame after the other, each with its blank line."""
-    while frames:
-        end = first_frame(frames)
-        yield frames[:end]
-        frames = frames[end:]
+    start = 0
+    for blank in _BLANK_LINE.finditer(frames):
+        yield frames[start : blank.end()]
+        start = blank.end()
+    if start < len(frames):
+        yield frames[start:]
 
 
 class WholeFrames:

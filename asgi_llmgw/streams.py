@@ -25,7 +25,7 @@ from asgi_llmgw.ir import (
 from asgi_llmgw.ir.events import ReasoningDelta, ToolInputDelta
 from asgi_llmgw.protocols import codec
 from asgi_llmgw.refrain import Refrain
-from asgi_llmgw.sse import SSEDecoder, WholeFrames, first_frame
+from asgi_llmgw.sse import SSEDecoder, WholeFrames, blank_line
 
 
 @final
@@ -120,12 +120,19 @@ class StreamReader(StreamObserver):
     def _read(self, frames: bytes) -> list[Heard]:
         """What whole frames tell; nothing is read, and so nothing kept, once the stream is over."""
         heard: list[Heard] = []
-        while frames and self.fault is None and not self.ended:
-            taken = self._read_again(frames, heard) if self._frames.idle else 0
-            if not taken:
-                taken = first_frame(frames) if self._refrain.learns else len(frames)
-                self._read_in_full(frames[:taken], heard)
-            frames = frames[taken:]
+        start, size, blank = 0, len(frames), b""
+        while start < size and self.fault is None and not self.ended:
+            if self._refrain.knows and self._frames.idle:
+                taken = self._read_again(frames[start:], heard)
+                if taken:
+                    start += taken
+                    continue
+            # one frame, for learning; more if they do not end alike, which is not worth learning
+            blank = blank or blank_line(frames)
+            end = frames.find(blank, start) if self._refrain.learns else -1
+            end = size if end < 0 else end + len(blank)
+            self._read_in_full(frames[start:end], heard)
+            start = end
         return heard
 
     def _read_again(self, frames: bytes, heard: list[Heard]) -> int:
@@ -145,7 +152,7 @@ class StreamReader(StreamObserver):
         """Hear what these frames tell, or the end of input."""
         start, count = len(heard), 0
         try:
-            for frame in self._frames.close() if frames is None else self._frames.feed(frames):
+            for frame in self._frames.close() if frames is None else self._frames.feed_frame(frames):
                 if self.over:
                     break
                 if frame.event == "ping":
@@ -162,7 +169,7 @@ class StreamReader(StreamObserver):
 
     def _learn(self, frame: bytes | None, told: list[Heard]) -> None:
         """Expect a frame again that told one delta and nothing else, its part's beginning apart."""
-        delta = told[-1] if len(told) == 1 or (len(told) == 2 and type(told[0]) is PartStart) else None
+        delta = told[-1] if told else None
         if type(delta) is ToolInputDelta:
             text = delta.fragment
         elif type(delta) is ReasoningDelta or (type(delta) is TextDelta and delta.logprobs is None):
@@ -170,11 +177,12 @@ class StreamReader(StreamObserver):
         else:
             self._refrain.lost()
             return
-        if frame is not None and self._frames.idle and self._decoder.plain:
+        alone = len(told) == 1 or (len(told) == 2 and type(told[0]) is PartStart)
+        if alone and frame is not None and self._frames.idle and self._decoder.plain:
             self._like = delta
             self._refrain.learn(frame, text)
         else:
-            self._refrain.lost()
+            self._refrain.missed()
 
     def _read_end(self, rest: bytes, error: UpstreamError | None) -> list[Heard]:
         """What the end of input tells.

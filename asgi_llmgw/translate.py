@@ -274,8 +274,12 @@ class StreamTranslator(StreamReader):
                 # before the first output the answer may still become an error with a status
                 if self._keep_alive is not None and (self._begun or any(out)):
                     out.append(self._keep_alive)
+            elif type(event) is UsageUpdate:  # alters with every chunk of some vendors, and for nobody else
+                out += [frame.encode(newline) for frame in encode(event)]
             else:
-                out += [frame.encode(newline) for told in self._told(event) for frame in encode(told)]
+                for told in self._told(event):
+                    for frame in encode(told):
+                        out.append(frame.encode(newline))
         encoded = b"".join(out)
         self._begun = self._begun or bool(encoded)
         return encoded
@@ -294,8 +298,6 @@ class StreamTranslator(StreamReader):
 
     def _told(self, event: StreamEvent) -> Iterable[StreamEvent]:
         """The event as the client is told it: its own names for tools, other vendors' state where it can be carried."""
-        if type(event) is UsageUpdate:
-            return (event,)
         if type(event) is TextDelta or type(event) is ReasoningDelta or type(event) is ToolInputDelta:
             delta = self._told_delta(event)
             return () if delta is None else (delta,)

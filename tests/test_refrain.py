@@ -100,5 +100,22 @@ def test_a_text_whose_place_is_not_certain_is_not_learnt(frame: bytes, text: str
 def test_a_stream_of_unlike_frames_is_given_up() -> None:
     refrain = Refrain()
     for _ in range(20):
+        assert refrain.learns
         refrain.lost()
+    for _ in range(8):
+        assert refrain.learns
+        refrain.missed()
     assert not refrain.learns
+
+
+def test_a_stream_whose_frames_come_again_is_not_given_up() -> None:
+    refrain = Refrain()
+    for _ in range(20):
+        refrain.learn(FRAME % b"Hello", "Hello")
+        assert refrain.again(FRAME % b"you")[0]
+    for _ in range(20):
+        for _ in range(3):
+            refrain.missed()
+        refrain.learn(FRAME % b"Hello", "Hello")
+        assert refrain.again(FRAME % b"one" + FRAME % b"two" + FRAME % b"three" + FRAME % b"four")[0]
+    assert refrain.learns

@@ -199,9 +199,10 @@ class Codec(Protocol):
 def same_frames(before: bytes, texts: list[str], after: bytes) -> bytes:
     """Frames on the wire that differ in their text alone: what stands before it in each, and after it."""
     if len(texts) == 1:
-        return without_separators(b"%b%b%b" % (before, dumps(texts[0]), after))
-    frames = dumps_lines(texts).replace(b"\n", after + before)
-    return without_separators(before + frames[: -len(before)])
+        frames = b"%b%b%b" % (before, dumps(texts[0]), after)
+    else:
+        frames = before + dumps_lines(texts).replace(b"\n", after + before)[: -len(before)]
+    return frames if frames.isascii() else without_separators(frames)
 
 
 class Diagnostics:

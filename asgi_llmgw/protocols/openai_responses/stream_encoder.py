@@ -40,7 +40,7 @@ from asgi_llmgw.ir import (
     UsageUpdate,
     explode,
 )
-from asgi_llmgw.json import JSONObject, JSONValue, as_str, dumps, dumps_lines
+from asgi_llmgw.json import JSONObject, JSONValue, as_str, dumps
 from asgi_llmgw.protocols.base import Diagnostics, EncodedResponse, StreamContext
 from asgi_llmgw.sse import ServerSentEvent, without_separators
 
@@ -52,6 +52,7 @@ from .usage import encode_usage
 from .wire import NAME, PHASES, finish_out
 
 _EMPTY_DELTA: Final = b'"delta":""'
+_NUMBER: Final = b'{"sequence_number":'
 
 
 class ResponseTeller:
@@ -332,10 +333,11 @@ class ResponseTeller:
 class _Flow:
     """The short way for what nearly all frames are: one more delta of the part that the last one belonged to.
 
-    `opening` and `closing` are what stands around its text, `kind` is the name of the event.
+    `opening` and `closing` are what stands around its text, `kind` is the name of the event; `before` is what its frames
+    begin with on the wire, up to their number.
     """
 
-    __slots__ = ("closing", "index", "kind", "opening", "words")
+    __slots__ = ("before", "closing", "index", "kind", "opening", "words")
 
     def __init__(self, index: int, item: GrowingItem, place: int) -> None:
         self.index = index
@@ -346,6 +348,7 @@ class _Flow:
         # what is inside a string has its quotes escaped, so this is found once
         before, _, self.closing = common.partition(_EMPTY_DELTA)
         self.opening = b',%b"delta":' % before[1:]
+        self.before = b"event: %b\ndata: %b" % (self.kind.encode(), _NUMBER)
 
 
 class ResponsesStreamEncoder:
@@ -380,7 +383,7 @@ class ResponsesStreamEncoder:
                 return ()
             if text:
                 flow.words.append(text)
-                data = b'{"sequence_number":%d%b%b%b' % (self._number, flow.opening, dumps(text), flow.closing)
+                data = b"%b%d%b%b%b" % (_NUMBER, self._number, flow.opening, dumps(text), flow.closing)
                 self._number += 1
                 return (ServerSentEvent(data, flow.kind),)
         frames = self._frames(self._teller.feed(event))
@@ -395,11 +398,11 @@ class ResponsesStreamEncoder:
         if flow is None or flow.index != whole.index:
             return None
         flow.words += texts
-        before = b'event: %b\ndata: {"sequence_number":' % flow.kind.encode()
-        numbered = enumerate(dumps_lines(texts).splitlines(), self._number)
-        frames = [b"%b%d%b%b%b\n\n" % (before, n, flow.opening, text, flow.closing) for n, text in numbered]
+        before, opening, closing = flow.before, flow.opening, flow.closing + b"\n\n"
+        numbered = enumerate(texts, self._number)
+        frames = b"".join([b"%b%d%b%b%b" % (before, n, opening, dumps(text), closing) for n, text in numbered])
         self._number += len(texts)
-        return without_separators(b"".join(frames))
+        return frames if frames.isascii() else without_separators(frames)
 
     def close(self) -> Iterable[ServerSentEvent]:
         """End of events: a stream that was not ended was cut, and is not made to look whole."""
