@@ -50,6 +50,7 @@ from .response_encoder import encode_usage, finish_members, prompt_feedback, tim
 
 _HEAD: Final = b'{"candidates":[{"content":{"role":"model","parts":['
 _TEXT: Final = _HEAD + b'{"text":'
+_TEXT_FRAME: Final = b"data: " + _TEXT
 _THOUGHT: Final = b',"thought":true'
 
 
@@ -169,12 +170,12 @@ class GeminiStreamEncoder:
         after = candidate.text_end + self._tail + b"\r\n\r\n"
         if type(whole) is TextDelta:
             candidate.texts.append(whole.text)
-            return same_frames(b"data: " + _TEXT, texts, after)
+            return same_frames(_TEXT_FRAME, texts, after)
         if type(whole) is ToolInputDelta:
             candidate.pieces.append(whole.fragment)
             return b""
         candidate.pieces.append(whole.text)
-        return same_frames(b"data: " + _TEXT, texts, _THOUGHT + after) if self._shown else b""
+        return same_frames(_TEXT_FRAME, texts, _THOUGHT + after) if self._shown else b""
 
     def close(self) -> Iterable[ServerSentEvent]:
         """End of events: a stream that was not ended was cut, and is not made to look whole."""

@@ -67,14 +67,16 @@ class _Choice:
 
 
 class _Part:
-    """An open part. Its deltas differ in their text alone: `before` and `after` are what stands around it."""
+    """An open part. Its deltas differ in their text alone: `before` and `after` are what stands around it, `around` is
+    the same on the wire."""
 
-    __slots__ = ("after", "before", "call", "choice", "part", "said", "signed", "text")
+    __slots__ = ("after", "around", "before", "call", "choice", "part", "said", "signed", "text")
 
     def __init__(self, part: TextPart | RefusalPart | ReasoningPart | ToolCallPart, choice: _Choice) -> None:
         self.part = part
         self.choice = choice
         self.before = self.after = b""
+        self.around = b"", b""
         self.call = -1
         self.said = False
         self.signed = False
@@ -83,10 +85,6 @@ class _Part:
     def delta(self, text: str) -> tuple[ServerSentEvent]:
         """More of its text."""
         return (ServerSentEvent(b"%b%b%b" % (self.before, dumps(text), self.after)),)
-
-    def deltas(self, texts: list[str]) -> bytes:
-        """The same for many of them, as they go on the wire."""
-        return same_frames(b"data: " + self.before, texts, self.after + b"\n\n")
 
 
 class ChatStreamEncoder:
@@ -160,7 +158,8 @@ class ChatStreamEncoder:
             part.text.append(whole.text)
         elif type(whole) is ToolInputDelta and part.call < 0:
             return b""
-        return part.deltas(texts)
+        before, after = part.around
+        return same_frames(before, texts, after)
 
     def close(self) -> Iterable[ServerSentEvent]:
         """End of events: a stream that was not ended was cut, and is not made to look whole."""
@@ -223,6 +222,7 @@ class ChatStreamEncoder:
         opened = self._parts[index] = _Part(part, choice)
         opened.before = choice.delta + before
         opened.after = after + _NO_FINISH + self._closing
+        opened.around = b"data: " + opened.before, opened.after + b"\n\n"
         return opened
 
     def _open_choice(self, number: int, *, call_first: bool) -> tuple[_Choice, list[ServerSentEvent]]:

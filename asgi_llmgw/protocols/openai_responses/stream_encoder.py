@@ -333,8 +333,8 @@ class ResponseTeller:
 class _Flow:
     """The short way for what nearly all frames are: one more delta of the part that the last one belonged to.
 
-    `opening` and `closing` are what stands around its text, `kind` is the name of the event; `before` is what its frames
-    begin with on the wire, up to their number.
+    `opening` and `closing` are what stands around its text, `kind` is the name of the event; `before` is what its
+    frames begin with on the wire, up to their number.
     """
 
     __slots__ = ("before", "closing", "index", "kind", "opening", "words")
