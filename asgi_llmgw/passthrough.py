@@ -15,7 +15,7 @@ from asgi_llmgw.ir import Protocol
 from asgi_llmgw.json import as_object, loads, loads_object, members, with_members
 from asgi_llmgw.protocols import codec, scrub
 from asgi_llmgw.sse import BLANK_LINES, SSEDecoder, each_frame
-from asgi_llmgw.streams import Run, StreamReader
+from asgi_llmgw.streams import Heard, Run, StreamReader
 
 _EMPTY_USAGE: Final = (b',"usage":null', b', "usage": null')
 _DONE: Final = b"[DONE]"
@@ -138,16 +138,26 @@ class PassThrough(StreamReader):
         except UpstreamError as error:
             self.fault = self._lost = error
             return b""
-        heard = self._read(frames)
-        if len(heard) == 1 and type(heard[0]) is Run and heard[0].size == len(frames):
-            return _without_empty_usage(frames) if self._without_usage else frames
-        return self._shown(frames)
+        return self._passed(frames)
 
-    def _shown(self, frames: bytes) -> bytes:
-        """Frames of which some had to be read."""
-        self._done = self._done or _DONE in frames
-        self.finished = self.finished or tells_finish(self._protocol, frames)
-        return hide_usage(frames) if self._without_usage and b'"usage"' in frames else frames
+    def _passed(self, frames: bytes) -> bytes:
+        """Look at frames, run by run, and give what the client gets of them."""
+        shown: list[bytes] = []
+        start = 0
+        while start < len(frames) and not self.over:
+            heard: list[Heard] = []
+            end = self._read_on(frames, start, heard)
+            again = bool(heard) and type(heard[0]) is Run
+            if again and end - start == len(frames):
+                return _without_empty_usage(frames) if self._without_usage else frames
+            piece = frames[start:end]
+            if not again:
+                self._done = self._done or _DONE in piece
+                self.finished = self.finished or tells_finish(self._protocol, piece)
+            if self._without_usage:
+                shown.append(_without_empty_usage(piece) if again else hide_usage(piece))
+            start = end
+        return b"".join([*shown, frames[start:]]) if self._without_usage else frames
 
     def end(self, error: UpstreamError | None = None) -> bytes:
         """What the client still gets when the upstream's bytes have ended: an error event if they ended too early.
@@ -156,12 +166,12 @@ class PassThrough(StreamReader):
             error: why the transport broke, if it did.
         """
         told = self.fault if self._lost is None else None
-        rest = self._held.close()
-        self._read_end(rest, error)
+        rest = self._passed(self._held.close())
+        self._read_end(error)
         if self.fault is None:
-            return self._terminated(self._shown(rest))
+            return self._terminated(rest)
         if self.fault is told:
-            return self._shown(rest)
+            return rest
         protocol = codec(self._protocol)
         return protocol.encode_stream_error(self.fault).encode(protocol.frame_newline)
 

@@ -20,11 +20,11 @@ _NUMBER: Final = rb"(?:0|[1-9][0-9]{0,17})"
 _LETTERS: Final = rb"[A-Za-z0-9]*+"
 _BLANKS: Final = rb" *+"
 _UNREAD: Final = (
-    (b'"sequence_number"', re.compile(rb'"sequence_number": ?(%b)(?=[,}])' % _NUMBER), _NUMBER),
-    (b'"created"', re.compile(rb'"created": ?(%b)(?=[,}])' % _NUMBER), _NUMBER),
-    (b'"obfuscation"', re.compile(rb'"obfuscation": ?"(%b)"' % _LETTERS), _LETTERS),
-    (b'"p"', re.compile(rb'"p": ?"(%b)"' % _LETTERS), _LETTERS),
-    (b"}\n\n", re.compile(rb"( *+)\}\n\n"), _BLANKS),
+    (re.compile(rb'"sequence_number": ?(%b)(?=[,}])' % _NUMBER), _NUMBER),
+    (re.compile(rb'"created": ?(%b)(?=[,}])' % _NUMBER), _NUMBER),
+    (re.compile(rb'"obfuscation": ?"(%b)"' % _LETTERS), _LETTERS),
+    (re.compile(rb'"p": ?"(%b)"' % _LETTERS), _LETTERS),
+    (re.compile(rb"\}(%b)\}\n\n" % _BLANKS), _BLANKS),
 )
 """Where frames may differ without telling anything: OpenAI numbers its events and pads them with `obfuscation`, Mistral
 with `p`, Anthropic with blanks in front of the last brace, and some servers tell the time with each chunk."""
@@ -133,11 +133,8 @@ class _Frame:
 
 def _cut(piece: bytes) -> tuple[list[bytes], list[bytes]]:
     """What always stands in this piece of a frame, and the patterns of what stands between that."""
-    spots = []
-    for name, place, inside in _UNREAD:
-        found = place.search(piece) if name in piece else None
-        if found is not None:
-            spots.append((*found.span(1), inside))
+    found = [(place.search(piece), inside) for place, inside in _UNREAD]
+    spots = [(*spot.span(1), inside) for spot, inside in found if spot is not None]
     spots.sort()
     pieces, patterns, start = [], [], 0
     for first, end, inside in spots:

@@ -261,7 +261,8 @@ class WholeFrames:
         # a blank line may have begun with the last bytes that are held
         overlap = bytes(self._held[1 - _LONGEST :])
         window = overlap + chunk
-        end = max((window.rfind(blank) + len(blank) for blank in BLANK_LINES if blank in window), default=0)
+        blanks = BLANK_LINES if _CR in window else BLANK_LINES[:1]
+        end = max([place + len(blank) for blank in blanks if (place := window.rfind(blank)) >= 0], default=0)
         if not end:
             self._held += chunk
             if len(self._held) > self._max_event:

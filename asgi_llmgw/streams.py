@@ -120,24 +120,29 @@ class StreamReader(StreamObserver):
     def _read(self, frames: bytes) -> list[Heard]:
         """What whole frames tell; nothing is read, and so nothing kept, once the stream is over."""
         heard: list[Heard] = []
-        start, size, blank = 0, len(frames), b""
-        while start < size and self.fault is None and not self.ended:
-            if self._refrain.knows and self._frames.idle:
-                taken = self._read_again(frames[start:], heard)
-                if taken:
-                    start += taken
-                    continue
-            # one frame, for learning; more if they do not end alike, which is not worth learning
-            blank = blank or blank_line(frames)
-            end = frames.find(blank, start) if self._refrain.learns else -1
-            end = size if end < 0 else end + len(blank)
-            self._read_in_full(frames[start:end], heard)
-            start = end
+        start = 0
+        while start < len(frames) and self.fault is None and not self.ended:
+            start = self._read_on(frames, start, heard)
         return heard
 
-    def _read_again(self, frames: bytes, heard: list[Heard]) -> int:
-        """Hear deltas like the last one, as many as there are; how many bytes they are."""
-        taken, texts = self._refrain.again(frames)
+    def _read_on(self, frames: bytes, start: int, heard: list[Heard]) -> int:
+        """Hear what comes next: all frames that are like the last one, or one that is not. Where it ends is given."""
+        if self._refrain.knows and self._frames.idle:
+            taken, texts = self._refrain.again(frames[start:])
+            if taken:
+                self._hear_again(texts, taken, heard)
+                return start + taken
+        end = -1
+        if self._refrain.learns:
+            # if not all frames end alike, these are several, and nothing is learnt
+            blank = blank_line(frames)
+            end = frames.find(blank, start) + len(blank)
+        end = end if end > start else len(frames)
+        self._read_in_full(frames[start:end], heard)
+        return end
+
+    def _hear_again(self, texts: list[str], size: int, heard: list[Heard]) -> None:
+        """Hear deltas like the last one."""
         if "" in texts:
             texts = [text for text in texts if text]
         if texts:
@@ -145,8 +150,7 @@ class StreamReader(StreamObserver):
             whole = type(like)(like.index, texts[0] if len(texts) == 1 else "".join(texts))
             self._decoder.more(whole)
             self.observe(whole)
-            heard.append(Run(whole, texts, taken))
-        return taken
+            heard.append(Run(whole, texts, size))
 
     def _read_in_full(self, frames: bytes | None, heard: list[Heard]) -> None:
         """Hear what these frames tell, or the end of input."""
@@ -184,16 +188,10 @@ class StreamReader(StreamObserver):
         else:
             self._refrain.missed()
 
-    def _read_end(self, rest: bytes, error: UpstreamError | None) -> list[Heard]:
-        """What the end of input tells.
-
-        Args:
-            rest: the part of a frame that came last.
-            error: what has brought the end about, if it is not a good one.
-        """
+    def _read_end(self, error: UpstreamError | None) -> list[Heard]:
+        """What the end of input tells; `error` has brought it about, if it is not a good one."""
         heard: list[Heard] = []
         if not self.over:
-            self._read_in_full(rest, heard)
             self._read_in_full(None, heard)
         if self.fault is None:
             for event in self._decoder.close():

@@ -261,7 +261,7 @@ class StreamTranslator(StreamReader):
         Args:
             error: why the upstream's transport broke, if it did; it is told unless the stream was whole already.
         """
-        out = self._encode(self._read_end(self._held.close(), error))
+        out = self._encode([*self._read(self._held.close()), *self._read_end(error)])
         return out + b"".join(frame.encode(self._newline) for frame in self._encoder.close())
 
     def _encode(self, heard: list[Heard]) -> bytes:

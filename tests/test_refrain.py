@@ -68,9 +68,9 @@ def test_numbers_and_random_letters_may_differ() -> None:
 
 
 def test_blanks_before_the_last_brace_may_differ() -> None:
-    frame = FRAME.replace(b"]}", b"]   }")
-    chunk = FRAME % b"a" + frame % b"b"
-    assert taught().again(chunk) == taught(frame=frame).again(chunk) == (len(chunk), ["a", "b"])
+    close, wide = FRAME.replace(b"]}", b"]}}"), FRAME.replace(b"]}", b"]}   }")
+    chunk = close % b"a" + wide % b"b"
+    assert taught(frame=close).again(chunk) == taught(frame=wide).again(chunk) == (len(chunk), ["a", "b"])
 
 
 def test_arguments_are_learnt_although_they_are_written_with_escapes() -> None:
