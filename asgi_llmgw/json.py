@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json as _stdlib
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias
 
@@ -39,6 +40,7 @@ _COLON: Final = re.compile(rb"\s*:\s*")
 _encoder: Final = msgspec.json.Encoder()
 _value: Final = msgspec.json.Decoder()
 _string: Final = msgspec.json.Decoder(str)
+_strings: Final = msgspec.json.Decoder(list[str])
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _elements: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -90,6 +92,18 @@ def loads_string(data: bytes) -> str:
         raise JSONError(str(exc)) from None
 
 
+def loads_strings(data: bytes) -> list[str]:
+    """Decode an array of strings.
+
+    Raises:
+        JSONError: not valid JSON, or not an array of strings.
+    """
+    try:
+        return _strings.decode(data)
+    except (msgspec.DecodeError, ValueError) as exc:
+        raise JSONError(str(exc)) from None
+
+
 def loads_request(body: bytes) -> JSONObject:
     """Decode a client's request body; a UTF-8 byte order mark is skipped.
 
@@ -110,6 +124,18 @@ def dumps(value: object) -> bytes:
     """
     try:
         return _encoder.encode(value)
+    except (TypeError, ValueError, RecursionError, msgspec.EncodeError) as exc:
+        raise JSONError(f"cannot be written as JSON: {exc}") from None
+
+
+def dumps_lines(values: Sequence[object]) -> bytes:
+    """Like `dumps`, each value on a line of its own.
+
+    Raises:
+        JSONError: a value JSON cannot express.
+    """
+    try:
+        return _encoder.encode_lines(values)
     except (TypeError, ValueError, RecursionError, msgspec.EncodeError) as exc:
         raise JSONError(f"cannot be written as JSON: {exc}") from None
 
