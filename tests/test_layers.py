@@ -17,7 +17,7 @@ FLOORS = (
     ("envelopes", "framing", "refrain"),
     ("ir",),
     ("protocols.base", "protocols.scrub"),
-    ("protocols.fields",),
+    ("protocols.fields", "protocols.plain"),
     ("protocols.data_urls", "protocols.openai"),
     (
         "protocols.openai_chat",

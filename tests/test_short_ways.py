@@ -35,7 +35,7 @@ SHORT = (
     "gemini_generate.response.only_these",
     "openai_chat.codec.plain_head",
     "openai_chat.request_decoder.plain_message",
-    "openai_chat.request_decoder.plain_request",
+    "openai_chat.request_decoder.decode_plain",
     "openai_chat.response.plain_answer",
     "openai_responses.codec.plain_head",
 )
@@ -90,6 +90,28 @@ def conversations(draw: st.DrawFn) -> list[JSONValue]:
     return said
 
 
+SCHEMA: JSONObject = {"type": "object", "properties": {}}
+
+
+@st.composite
+def calling(draw: st.DrawFn) -> JSONObject:
+    """What an agent sends: tools, calls and their results, and texts in a list."""
+    arguments = draw(st.sampled_from(["{}", "", '{"a":1}']))
+    call: JSONObject = {"id": "1", "type": "function", "function": {"name": draw(MAYBE_EMPTY), "arguments": arguments}}
+    calls: list[JSONValue] = [call]
+    messages: list[JSONValue] = [
+        {"role": "user", "content": [{"type": "text", "text": draw(MAYBE_EMPTY)}]},
+        {"role": "assistant", "content": draw(maybe(MAYBE_EMPTY)), "tool_calls": calls, "refusal": None},
+        {"role": "tool", "tool_call_id": draw(st.sampled_from(["1", "2"])), "content": draw(MAYBE_EMPTY)},
+        {"role": "assistant", "content": draw(maybe(MAYBE_EMPTY)), "annotations": []},
+    ]
+    function: JSONObject = {"name": "f", "description": draw(maybe(TEXT)), "parameters": SCHEMA}
+    choice = draw(st.sampled_from([None, "auto", "none", "required", "any"]))
+    options: JSONObject = {"include_usage": draw(st.booleans())}
+    tools: list[JSONValue] = [{"type": "function", "function": function}]
+    return {"messages": messages, "tools": tools, "tool_choice": choice, "stream_options": options}
+
+
 @st.composite
 def bodies(draw: st.DrawFn, protocol: ir.Protocol) -> bytes:
     """Requests as most are, and such as are nearly so."""
@@ -104,6 +126,8 @@ def bodies(draw: st.DrawFn, protocol: ir.Protocol) -> bytes:
     for name, values in (("stream", st.booleans()), ("temperature", numbers), ("top_p", numbers), ("user", WORD)):
         if not draw(st.integers(0, 3)):
             body[name] = draw(values)
+    if protocol == "openai_chat" and draw(st.booleans()):
+        body |= draw(calling())
     changed = draw(st.just(body) | mutations(body))
     data = dumps(changed)
     return draw(st.just(data) | st.sampled_from([b"\xef\xbb\xbf" + data, data + b" ", data[:-1] + b',"top_p":1}']))
@@ -138,6 +162,15 @@ def test_recorded_answers_are_read_alike(protocol: ir.Protocol, report: Callable
 
 
 @needs_wire
+@pytest.mark.parametrize(("protocol", "name"), [("openai_chat", "decode_plain")])
+def test_the_short_way_is_open_to_what_agents_really_ask(protocol: ir.Protocol, name: str) -> None:
+    asked = [recording.request for recording in recordings(protocol) if recording.request is not None]
+    taken = [body for body in asked if opens(protocol, "request_decoder", name, body)]
+    assert any(b'"tool' in body for body in taken)
+    assert len(taken) >= len(asked) // 4
+
+
+@needs_wire
 @pytest.mark.parametrize(
     ("protocol", "name", "least"),
     [
@@ -155,7 +188,8 @@ def test_the_short_way_is_open_to_what_vendors_really_answer(protocol: ir.Protoc
 def test_the_short_way_is_open_to_a_request_as_most_are(protocol: ir.Protocol) -> None:
     said: list[JSONValue] = [{"role": "user", "content": "Hé"}, {"role": "assistant", "content": "Ho"}]
     plain = dumps({"model": "m", "messages": said, "max_tokens": 5, "stream": True, "temperature": 1})
-    assert opens(protocol, "request_decoder", "plain_request", plain)
+    name = "decode_plain" if protocol == "openai_chat" else "plain_request"
+    assert opens(protocol, "request_decoder", name, plain)
 
 
 @st.composite

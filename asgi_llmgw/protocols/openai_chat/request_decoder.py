@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -24,9 +24,10 @@ from asgi_llmgw.json import repeated_member
 from asgi_llmgw.protocols.base import parse_request
 from asgi_llmgw.protocols.fields import Fields, invalid, missing, wrong_type
 from asgi_llmgw.protocols.openai.words import EFFORTS
-from asgi_llmgw.protocols.plain import Said, messages_of, plain_message, plain_request
+from asgi_llmgw.protocols.plain import plain_message
 
 from .message_decoder import PLAIN_ROLES, MessageDecoder, cache_mark
+from .plain_request import decode_plain
 from .wire import NAME, extension_loss
 
 _MODES: Final[dict[str, Literal["auto", "none", "required"]]] = {
@@ -67,20 +68,6 @@ def check_repeated(body: bytes) -> None:
         raise invalid(name, f"The parameter '{name}' is given twice.", "repeated_parameter")
 
 
-class _Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """The members of a request that nearly all have, and a conversation of texts."""
-
-    model: str
-    messages: Annotated[list[Said[Literal["system", "developer", "user", "assistant"]]], msgspec.Meta(min_length=1)]
-    max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    stream: bool = False
-    temperature: float | None = None
-    top_p: float | None = None
-
-
-_plain: Final = msgspec.json.Decoder(_Plain)
-
-
 def decode_request(body: bytes) -> ChatRequest:
     """The request a client sent.
 
@@ -88,20 +75,9 @@ def decode_request(body: bytes) -> ChatRequest:
         InvalidRequest: it cannot be read.
     """
     check_repeated(body)
-    plain = plain_request(_plain, body)
-    if plain is None:
-        return _decode_request(body)
-    return ChatRequest(
-        model=plain.model,
-        messages=messages_of(plain.messages),
-        stream=plain.stream,
-        include_usage=False if plain.stream else None,
-        max_output_tokens=plain.max_tokens,
-        sampling=Sampling(plain.temperature, plain.top_p),
-    )
-
-
-def _decode_request(body: bytes) -> ChatRequest:
+    plain = decode_plain(body)
+    if plain is not None:
+        return plain
     fields = Fields(parse_request(body))
     model = fields.required_text("model")
     stream = fields.flag("stream") or False

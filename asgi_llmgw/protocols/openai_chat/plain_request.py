@@ -1,0 +1,154 @@
+"""The short way for requests as most clients and agents send them: words, calls of functions and their results.
+
+The types below are all that is read here. A request with anything else in it is read in the general way, which comes to
+the same for these.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Final, Literal, TypeAlias, cast
+
+import msgspec
+
+from asgi_llmgw.ir import (
+    ChatRequest,
+    Message,
+    Part,
+    Role,
+    Sampling,
+    TextPart,
+    Tool,
+    ToolCallPart,
+    ToolChoice,
+    ToolResultPart,
+)
+from asgi_llmgw.json import JSONObject
+from asgi_llmgw.protocols.plain import plain_request
+
+
+class _Function(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    name: str
+    arguments: str
+
+
+class _Call(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    id: str
+    function: _Function
+    type: Literal["function"] = "function"
+
+
+class _Text(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    type: Literal["text"]
+    text: str
+
+
+class _Words(msgspec.Struct, tag_field="role", forbid_unknown_fields=True, gc=False):
+    role: ClassVar[Role]
+    content: str | list[_Text]
+
+
+class _System(_Words, tag="system"):
+    role = "system"
+
+
+class _Developer(_Words, tag="developer"):
+    role = "developer"
+
+
+class _User(_Words, tag="user"):
+    role = "user"
+
+
+class _Assistant(msgspec.Struct, tag_field="role", tag="assistant", forbid_unknown_fields=True, gc=False):
+    content: str | None = None
+    tool_calls: list[_Call] = []
+    refusal: None = None
+    annotations: Annotated[list[None], msgspec.Meta(max_length=0)] | None = None
+    audio: None = None
+    function_call: None = None
+
+
+class _Result(msgspec.Struct, tag_field="role", tag="tool", forbid_unknown_fields=True, gc=False):
+    tool_call_id: str
+    content: str
+
+
+_Said: TypeAlias = _System | _Developer | _User | _Assistant | _Result
+
+
+class _Declaration(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    name: str
+    description: str | None = None
+    parameters: dict[str, object] | None = None
+    strict: bool | None = None
+
+
+class _Tool(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    type: Literal["function"]
+    function: _Declaration
+
+
+class _StreamOptions(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    include_usage: bool = False
+
+
+class _Request(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    model: str
+    messages: Annotated[list[_Said], msgspec.Meta(min_length=1)]
+    max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    stream: bool = False
+    stream_options: _StreamOptions | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    tools: list[_Tool] = []
+    tool_choice: Literal["auto", "none", "required"] | None = None
+    parallel_tool_calls: bool | None = None
+
+
+_decoder: Final = msgspec.json.Decoder(_Request)
+
+
+def decode_plain(body: bytes) -> ChatRequest | None:
+    """The request, None if there is more in it."""
+    plain = plain_request(_decoder, body)
+    if plain is None:
+        return None
+    include_usage = plain.stream_options is not None and plain.stream_options.include_usage
+    return ChatRequest(
+        model=plain.model,
+        messages=_messages(plain.messages),
+        stream=plain.stream,
+        include_usage=include_usage if plain.stream else None,
+        max_output_tokens=plain.max_tokens,
+        sampling=Sampling(plain.temperature, plain.top_p),
+        tools=tuple([_tool(tool.function) for tool in plain.tools]),
+        tool_choice=None if plain.tool_choice is None else ToolChoice(plain.tool_choice),
+        parallel_tool_calls=plain.parallel_tool_calls,
+    )
+
+
+def _tool(told: _Declaration) -> Tool:
+    return Tool(told.name, told.description, cast(JSONObject | None, told.parameters), told.strict)
+
+
+def _messages(said: list[_Said]) -> tuple[Message, ...]:
+    names: dict[str, str] = {}
+    return tuple([_message(one, names) for one in said])
+
+
+def _message(said: _Said, names: dict[str, str]) -> Message:
+    """One message; `names` are those of the calls so far."""
+    if isinstance(said, _Assistant):
+        if not said.tool_calls:
+            return Message("assistant", (TextPart(said.content),) if said.content else ())
+        parts: list[Part] = [TextPart(said.content)] if said.content else []
+        for call in said.tool_calls:
+            names[call.id] = call.function.name
+            parts.append(ToolCallPart(call.id, call.function.name, call.function.arguments))
+        return Message("assistant", tuple(parts))
+    if isinstance(said, _Result):
+        name = names.get(said.tool_call_id) or None
+        return Message("tool", (ToolResultPart(said.tool_call_id, (TextPart(said.content),), name),))
+    if isinstance(said.content, str):
+        return Message(said.role, (TextPart(said.content),))
+    return Message(said.role, tuple([TextPart(text.text) for text in said.content]))
