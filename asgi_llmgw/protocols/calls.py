@@ -1,7 +1,7 @@
 """Tool calls and their results, matched.
 
-Every call must be answered in the user message that follows it, all of one turn's answers in one message and in the
-order of the calls (https://docs.anthropic.com/en/docs/build-with-claude/tool-use). Clients of other protocols spread
+For Anthropic and Amazon every call must be answered in the user message that follows it, all of one turn's answers in
+one message and in the order of the calls (https://docs.anthropic.com/en/docs/build-with-claude/tool-use). Clients of other protocols spread
 results over messages, repeat ids, or have none.
 """
 
