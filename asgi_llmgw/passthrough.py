@@ -13,7 +13,7 @@ from typing import Final
 from asgi_llmgw.errors import UpstreamError
 from asgi_llmgw.ir import Protocol, ReasoningDelta, TextDelta
 from asgi_llmgw.json import JSONError, as_object, loads, loads_object, members, with_members
-from asgi_llmgw.protocols import codec, scrub
+from asgi_llmgw.protocols import scrub, upstream_codec
 from asgi_llmgw.refrain import Refrain, first_frame
 from asgi_llmgw.sse import BLANK_LINES, ServerSentEvent, WholeFrames
 from asgi_llmgw.translate import UsageTap
@@ -180,7 +180,7 @@ class PassThrough(UsageTap):
             return self._terminated(out + held)
         if self.fault is told:
             return out + held
-        protocol = codec(self._protocol)
+        protocol = upstream_codec(self._protocol)
         return out + protocol.encode_stream_error(self.fault).encode(protocol.frame_newline)
 
     def _terminated(self, rest: bytes) -> bytes:

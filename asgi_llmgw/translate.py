@@ -31,7 +31,7 @@ from asgi_llmgw.ir import (
     UsageUpdate,
 )
 from asgi_llmgw.ir.events import ReasoningDelta, ToolInputDelta
-from asgi_llmgw.protocols import EncodedError, Profile, StreamContext, codec, new_id
+from asgi_llmgw.protocols import EncodedError, Profile, StreamContext, codec, new_id, upstream_codec
 from asgi_llmgw.reasoning.answers import Carrier, carrier, carry_response
 from asgi_llmgw.reasoning.bodies import TAKEN_OUT, carries_state, without_foreign_state
 from asgi_llmgw.reasoning.requests import addressed_to, restore_state
@@ -82,7 +82,7 @@ def translate_request(
         InvalidRequest: the body cannot be read, or asks for what the target cannot do; `param` names the field.
     """
     if source == target:
-        same = codec(source)
+        same = upstream_codec(source)
         lost: tuple[Diagnostic, ...] = ()
         if carriers_key is not None and carries_state(body):
             cleaned = without_foreign_state(body, source, carriers_key, signed_calls=profile.thought_signatures)
@@ -131,8 +131,8 @@ def write_request(
         request = msgspec.structs.replace(request, model=model)
     request, astray = addressed_to(request, target)
     request, dropped = _without_foreign_tools(request, target)
-    encoded = codec(target).encode_request(request, profile=profile)
-    names = ToolNames.of(request, codec(target))
+    encoded = upstream_codec(target).encode_request(request, profile=profile)
+    names = ToolNames.of(request, upstream_codec(target))
     diagnostics = (*read.diagnostics, *astray, *dropped, *encoded.diagnostics)
     return Translated(encoded.body, encoded.path, diagnostics, stream_context=context, tool_names=names)
 
@@ -181,7 +181,7 @@ def translate_response(
         InvalidUpstreamResponse: the body cannot be read.
         UpstreamError: the body is an error that came with a good status.
     """
-    answer = codec(source).decode_response(body)
+    answer = upstream_codec(source).decode_response(body)
     if source == target and model is None:
         return Translated(body, answer=answer)
     if tool_names is not None:
@@ -194,7 +194,7 @@ def translate_response(
 
 def translate_error(status: int, body: bytes, *, source: Protocol, target: Protocol) -> EncodedError:
     """Turn an upstream's error answer into one for the client, the vendor's meaning kept."""
-    return codec(target).encode_error(codec(source).decode_error(status, body))
+    return codec(target).encode_error(upstream_codec(source).decode_error(status, body))
 
 
 @final
@@ -263,7 +263,7 @@ class _Stream(StreamObserver):
     def __init__(self, protocol: Protocol) -> None:
         super().__init__()
         self._frames = SSEDecoder()
-        self._decoder = codec(protocol).stream_decoder()
+        self._decoder = upstream_codec(protocol).stream_decoder()
 
     def _events(self, chunk: bytes | None) -> list[StreamEvent | _Ping]:
         """What a chunk tells, or the end of input; nothing is read, and so nothing kept, once the stream is over."""

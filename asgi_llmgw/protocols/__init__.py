@@ -20,15 +20,19 @@ from asgi_llmgw.protocols.base import (
     StreamContext,
     StreamDecoder,
     StreamEncoder,
+    UpstreamCodec,
     new_id,
 )
 from asgi_llmgw.protocols.scrub import scrub
 
 PROTOCOLS: Final[tuple[Protocol, ...]] = ("openai_chat", "openai_responses", "anthropic_messages", "gemini_generate")
-"""The protocols there is a codec for."""
+"""The protocols there is a codec for that goes both ways."""
 
 SERVED: Final[tuple[Protocol, ...]] = ("openai_chat", "openai_responses", "anthropic_messages", "gemini_generate")
 """The protocols a client may speak."""
+
+SPOKEN: Final[tuple[Protocol, ...]] = (*PROTOCOLS, "bedrock_converse")
+"""The protocols a vendor may speak."""
 
 
 @cache
@@ -59,6 +63,22 @@ def codec(name: Protocol) -> Codec:
             raise ConfigError(f"there is no codec for the protocol {name!r}; choose one of {', '.join(PROTOCOLS)}")
 
 
+@cache
+def upstream_codec(name: Protocol) -> UpstreamCodec:
+    """The same, also for a protocol that vendors speak and no client does.
+
+    Raises:
+        ConfigError: there is none for it.
+    """
+    if name == "bedrock_converse":
+        from asgi_llmgw.protocols.bedrock_converse import CODEC as bedrock_converse
+
+        return bedrock_converse
+    if name not in SPOKEN:
+        raise ConfigError(f"there is no codec for the protocol {name!r}; choose one of {', '.join(SPOKEN)}")
+    return codec(name)
+
+
 def skim_response(name: Protocol, body: bytes) -> tuple[Usage | None, FinishKind | None]:
     """Usage and ending of a whole answer, reading no more of it than these where that is enough.
 
@@ -71,13 +91,14 @@ def skim_response(name: Protocol, body: bytes) -> tuple[Usage | None, FinishKind
         skimmed = skim(body)
         if skimmed is not None:
             return skimmed
-    answer = codec(name).decode_response(body)
+    answer = upstream_codec(name).decode_response(body)
     return answer.usage, answer.choices[0].finish.kind if answer.choices else None
 
 
 __all__ = (
     "PROTOCOLS",
     "SERVED",
+    "SPOKEN",
     "Codec",
     "EncodedError",
     "EncodedRequest",
@@ -87,8 +108,10 @@ __all__ = (
     "StreamContext",
     "StreamDecoder",
     "StreamEncoder",
+    "UpstreamCodec",
     "codec",
     "new_id",
     "scrub",
     "skim_response",
+    "upstream_codec",
 )
