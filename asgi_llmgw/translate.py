@@ -31,12 +31,12 @@ from asgi_llmgw.ir import (
     UsageUpdate,
 )
 from asgi_llmgw.ir.events import ReasoningDelta, ToolInputDelta
-from asgi_llmgw.protocols import EncodedError, Profile, StreamContext, codec, new_id, upstream_codec
+from asgi_llmgw.protocols import EncodedError, Profile, StreamContext, codec, frame_decoder, new_id, upstream_codec
 from asgi_llmgw.reasoning.answers import Carrier, carrier, carry_response
 from asgi_llmgw.reasoning.bodies import TAKEN_OUT, carries_state, without_foreign_state
 from asgi_llmgw.reasoning.requests import addressed_to, restore_state
 from asgi_llmgw.reasoning.turns import TurnRecorder
-from asgi_llmgw.sse import Comment, ServerSentEvent, SSEDecoder
+from asgi_llmgw.sse import Comment, ServerSentEvent
 from asgi_llmgw.tool_names import ToolNames
 
 _DEFAULT_PROFILE: Final = Profile()
@@ -262,7 +262,7 @@ class _Stream(StreamObserver):
 
     def __init__(self, protocol: Protocol) -> None:
         super().__init__()
-        self._frames = SSEDecoder()
+        self._frames = frame_decoder(protocol)
         self._decoder = upstream_codec(protocol).stream_decoder()
 
     def _events(self, chunk: bytes | None) -> list[StreamEvent | _Ping]:

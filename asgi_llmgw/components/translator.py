@@ -41,6 +41,7 @@ from asgi_llmgw.translate import (
 
 _log: Final = logging.getLogger("asgi_llmgw.translator")
 SIDE_TABLE_TTL: Final = 3600.0
+_STREAMS: Final = (b"text/event-stream", b"application/vnd.amazon.eventstream")
 _MAX_WHOLE: Final = 64 * 1024 * 1024
 _PLAIN: Final = Profile()
 
@@ -242,7 +243,7 @@ class _Answer:
         if message["type"] == "http.response.start":
             self._start = message
             kind = _content_type(message)
-            if message["status"] == 200 and kind.startswith(b"text/event-stream"):
+            if message["status"] == 200 and kind.startswith(_STREAMS):
                 self._recorder = TurnRecorder() if self.memory is not None else None
                 self._stream = StreamTranslator(
                     source=self._over,

@@ -72,7 +72,7 @@ class ConverseStream:
         Raises:
             InvalidUpstreamResponse: it cannot be read.
         """
-        return b"".join(_event(message) for message in self._framer.feed(chunk))
+        return b"".join(frame_of(message).encode() for message in self._framer.feed(chunk))
 
     def close(self) -> bytes:
         """End of input.
@@ -84,19 +84,24 @@ class ConverseStream:
         return b""
 
 
-def _event(message: EventStreamMessage) -> bytes:
+def frame_of(message: EventStreamMessage) -> ServerSentEvent:
+    """A message as an event of the same name.
+
+    Raises:
+        InvalidUpstreamResponse: it has none.
+    """
     match message.text(":message-type"):
         case "exception":
             told: JSONObject = {**_object(message.payload), "__type": message.text(":exception-type")}
-            return ServerSentEvent(dumps(told), "exception").encode()
+            return ServerSentEvent(dumps(told), "exception")
         case "error":
             told = {"__type": message.text(":error-code"), "message": message.text(":error-message")}
-            return ServerSentEvent(dumps(told), "exception").encode()
+            return ServerSentEvent(dumps(told), "exception")
     name = message.text(":event-type")
     if not name or any(letter in name for letter in "\r\n"):
         raise InvalidUpstreamResponse("the upstream sent an event without a name")
     # outside of a string a line break means nothing, and inside it is escaped
-    return ServerSentEvent(message.payload.replace(b"\r", b" ").replace(b"\n", b" "), name).encode()
+    return ServerSentEvent(message.payload.replace(b"\r", b" ").replace(b"\n", b" "), name)
 
 
 def _object(payload: bytes) -> JSONObject:

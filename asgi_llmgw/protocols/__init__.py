@@ -15,6 +15,7 @@ from asgi_llmgw.protocols.base import (
     EncodedError,
     EncodedRequest,
     EncodedResponse,
+    FrameDecoder,
     Profile,
     RequestHead,
     StreamContext,
@@ -24,6 +25,7 @@ from asgi_llmgw.protocols.base import (
     new_id,
 )
 from asgi_llmgw.protocols.scrub import scrub
+from asgi_llmgw.sse import SSEDecoder
 
 PROTOCOLS: Final[tuple[Protocol, ...]] = ("openai_chat", "openai_responses", "anthropic_messages", "gemini_generate")
 """The protocols there is a codec for that goes both ways."""
@@ -79,6 +81,15 @@ def upstream_codec(name: Protocol) -> UpstreamCodec:
     return codec(name)
 
 
+def frame_decoder(name: Protocol) -> FrameDecoder:
+    """What cuts a stream of this protocol into its frames."""
+    if name == "bedrock_converse":
+        from asgi_llmgw.protocols.bedrock_converse.frames import ConverseFrames
+
+        return ConverseFrames()
+    return SSEDecoder()
+
+
 def skim_response(name: Protocol, body: bytes) -> tuple[Usage | None, FinishKind | None]:
     """Usage and ending of a whole answer, reading no more of it than these where that is enough.
 
@@ -103,6 +114,7 @@ __all__ = (
     "EncodedError",
     "EncodedRequest",
     "EncodedResponse",
+    "FrameDecoder",
     "Profile",
     "RequestHead",
     "StreamContext",
@@ -110,6 +122,7 @@ __all__ = (
     "StreamEncoder",
     "UpstreamCodec",
     "codec",
+    "frame_decoder",
     "new_id",
     "scrub",
     "skim_response",

@@ -136,6 +136,31 @@ class StreamContext(msgspec.Struct, frozen=True, kw_only=True):
     request: ChatRequest | None = None
 
 
+class FrameDecoder(Protocol):
+    """Bytes of a stream in, frames out; the chunks may be cut anywhere."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether what has come ends with the end of a frame."""
+        ...
+
+    def feed(self, chunk: bytes, /) -> Iterable[ServerSentEvent]:
+        """The frames that this chunk completes.
+
+        Raises:
+            InvalidUpstreamResponse: it cannot be read.
+        """
+        ...
+
+    def close(self) -> Iterable[ServerSentEvent]:
+        """End of input.
+
+        Raises:
+            InvalidUpstreamResponse: the last frame is not whole.
+        """
+        ...
+
+
 class StreamDecoder(Protocol):
     """Frames of one upstream stream in, events out. Broken input becomes a `StreamFault`, never an exception."""
 

@@ -100,8 +100,10 @@ _GPT_OSS: Final = structs.replace(BEDROCK_PLAIN, thinking="reasoning_effort")
 _CLAUDE_3_UNCACHED: Final = structs.replace(_CLAUDE_3, cache_points=())
 
 BEDROCK: Final[Families] = (
-    ("*anthropic.claude-3-5-haiku*", _CLAUDE_3),
-    ("*anthropic.claude-3-[!7]*", _CLAUDE_3_UNCACHED),
+    ("*anthropic.claude-3-haiku*", _CLAUDE_3_UNCACHED),
+    ("*anthropic.claude-3-sonnet*", _CLAUDE_3_UNCACHED),
+    ("*anthropic.claude-3-opus*", _CLAUDE_3_UNCACHED),
+    ("*anthropic.claude-3-5-sonnet*", _CLAUDE_3_UNCACHED),
     *((f"*anthropic.{glob}", facts) for glob, facts in ANTHROPIC),
     ("*amazon.nova-2*", _NOVA_2),
     ("*amazon.nova-*", _NOVA),
