@@ -349,7 +349,8 @@ async def test_thoughts_of_claude_come_and_go_back_as_they_were() -> None:
         {"reasoningContent": {"redactedContent": hidden}},
         {"toolUse": CALL},
     ]
-    thinks = dumps({**loads_object(WHOLE), "output": {"message": {"role": "assistant", "content": blocks}}})
+    output: JSONObject = {"message": {"role": "assistant", "content": blocks}}
+    thinks = dumps({**loads_object(WHOLE), "output": output})
     upstream = FakeUpstream([FakeResponse([thinks]), FakeResponse([WHOLE])])
     model = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
     document = {
@@ -363,7 +364,7 @@ async def test_thoughts_of_claude_come_and_go_back_as_they_were() -> None:
     said = as_list(as_object(answer.json)["content"])
     assert signature.encode() not in answer.body
     result: JSONObject = {"type": "tool_result", "tool_use_id": "tooluse_1", "content": "rain"}
-    history = [
+    history: list[Any] = [
         *as_list(body["messages"]),
         {"role": "assistant", "content": said},
         {"role": "user", "content": [result]},

@@ -52,7 +52,7 @@ async def ours(model: str, *, token: str | None, stream: bool) -> UpstreamReques
     return upstream.requests[0]
 
 
-def theirs(request: UpstreamRequest, *, token: str | None, stream: bool) -> dict[str, bytes]:
+def theirs(call_: UpstreamRequest, *, token: str | None, stream: bool) -> dict[str, bytes]:
     """The headers, the address and the body that Amazon's own client sends for the arguments of this call."""
     client = botocore.session.Session().create_client(
         "bedrock-runtime",
@@ -63,20 +63,20 @@ def theirs(request: UpstreamRequest, *, token: str | None, stream: bool) -> dict
     )
     sent: dict[str, bytes] = {}
 
-    def note(prepared: Any, **_: object) -> AWSResponse:
-        sent.update({name.lower(): value for name, value in prepared.headers.items() if isinstance(value, bytes)})
-        sent["url"], sent["body"] = prepared.url.encode(), prepared.body
-        return AWSResponse(prepared.url, 200, {}, _Nothing())
+    def note(request: Any, **_: object) -> AWSResponse:
+        sent.update({name.lower(): value for name, value in request.headers.items() if isinstance(value, bytes)})
+        sent["url"] = request.url.encode()
+        return AWSResponse(request.url, 200, {}, _Nothing())
 
-    def alike(request_: Any, **_: object) -> None:
-        # the same JSON, with our spaces; and a header that only we send has to be signed too
-        sent["theirs"] = request_.data
-        request_.data = request.body
-        request_.headers["Accept"] = dict(request.headers)[b"accept"].decode()
+    def with_our_spaces(request: Any, **_: object) -> None:
+        # the same JSON, byte for byte; and a header that only we send has to be signed too
+        sent["body"] = request.data
+        request.data = call_.body
+        request.headers["Accept"] = dict(call_.headers)[b"accept"].decode()
 
     client.meta.events.register("before-send.bedrock-runtime", note)
-    client.meta.events.register("before-sign.bedrock-runtime", lambda request, **_: alike(request))
-    arguments = parameters(EncodedRequest(request.url.removeprefix(BASE), request.body))
+    client.meta.events.register("before-sign.bedrock-runtime", with_our_spaces)
+    arguments = parameters(EncodedRequest(call_.url.removeprefix(BASE), call_.body))
     (client.converse_stream if stream else client.converse)(**arguments)
     return sent
 
@@ -101,7 +101,7 @@ async def test_the_same_call_has_the_same_signature(
     expected = theirs(request, token=token, stream=stream)
     headers = dict(request.headers)
     assert request.url.encode() == expected["url"]
-    assert loads_object(request.body) == loads_object(expected["theirs"])
+    assert loads_object(request.body) == loads_object(expected["body"])
     for name in ("authorization", "x-amz-date", "content-type"):
         assert headers[name.encode()] == expected[name], name
     assert headers.get(b"x-amz-security-token") == expected.get("x-amz-security-token")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -12,7 +12,7 @@ from asgi_llmgw.json import JSONObject, JSONValue, as_object, dumps
 from asgi_llmgw.protocols.bedrock_converse import CODEC
 from asgi_llmgw.sse import ServerSentEvent
 
-OWN = "bedrock_converse"
+OWN: Final[ir.Protocol] = "bedrock_converse"
 
 
 def whole(*blocks: JSONValue, **fields: JSONValue) -> ir.ChatResponse:
@@ -377,7 +377,7 @@ def test_nothing_follows_the_end() -> None:
     ],
 )
 def test_an_exception_in_a_stream_is_its_end(name: str, status: int, kind: str, failure: str) -> None:
-    told = ("exception", {"__type": name, "message": "no luck"})
+    told: tuple[str, JSONValue] = ("exception", {"__type": name, "message": "no luck"})
     events = streamed(BEGIN, delta(0, {"text": "Hi"}), told, *ended())
     last = events[-1]
     assert isinstance(last, ir.StreamFault)

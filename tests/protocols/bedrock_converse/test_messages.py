@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ PDF = base64.b64encode(b"%PDF-1.7 x").decode()
 PNG = ir.MediaPart("image", ir.Base64Source("aGk="), "image/png")
 
 
-def document(data: str = PDF, media_type: str | None = "application/pdf", **fields: str | bool) -> ir.MediaPart:
+def document(data: str = PDF, media_type: str | None = "application/pdf", **fields: Any) -> ir.MediaPart:
     return ir.MediaPart("document", ir.Base64Source(data), media_type, **fields)
 
 

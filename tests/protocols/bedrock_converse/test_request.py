@@ -273,7 +273,8 @@ def test_strict_tools_where_the_model_and_the_schema_can_promise_it() -> None:
     closed: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
     body, notes = asked(tools=(ir.Tool("t", None, closed, strict=True),))
     assert '"strict": True' in str(body).replace("'", '"') and notes == set()
-    for facts, schema in ((UNKNOWN, closed), (Profile(), {"type": "object", "properties": {"a": {"minLength": 1}}})):
+    loose: dict[str, Any] = {"type": "object", "properties": {"a": {"minLength": 1}}}
+    for facts, schema in ((UNKNOWN, closed), (Profile(), loose)):
         body, notes = asked(facts, tools=(ir.Tool("t", None, schema, strict=True),))
         assert "strict" not in str(body) and notes == {("tools[0].strict", "dropped", "warning")}
 
