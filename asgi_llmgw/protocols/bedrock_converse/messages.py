@@ -248,6 +248,7 @@ def _joined(turns: list[Turn]) -> list[Turn]:
 
 def _trim_prefill(turn: Turn) -> None:
     """White space at the end of a prefill is refused."""
-    text = turn.blocks[-1].get("text")
-    if isinstance(text, str):
-        turn.blocks[-1] = text_block(text.rstrip())
+    for block in reversed(turn.blocks):
+        if "cachePoint" not in block:
+            block |= text_block(str(block["text"]).rstrip()) if "text" in block else {}
+            return

@@ -10,6 +10,7 @@ delta of another kind begins another block.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from asgi_llmgw.errors import InvalidUpstreamResponse
 from asgi_llmgw.ir import (
@@ -31,8 +32,11 @@ from asgi_llmgw.json import JSONError, JSONObject, JSONValue, as_int, as_object,
 from asgi_llmgw.sse import ServerSentEvent
 
 from .blocks import CALL, REASONING, TEXT, Block, citation, kinds, opening_part
+from .deltas import plain_delta
 from .errors import error_from
 from .response import citation_part, decode_usage, finish_reason, is_call
+
+_DELTA: Final = "contentBlockDelta"
 
 
 class ConverseDecoder:
@@ -48,7 +52,19 @@ class ConverseDecoder:
 
     def feed(self, frame: ServerSentEvent, /) -> list[StreamEvent]:
         """The events of one frame; nothing after the end."""
-        return list(self._read(frame))
+        plain = self._plain(frame.data) if frame.event == _DELTA else None
+        return [plain] if plain is not None else list(self._read(frame))
+
+    def _plain(self, data: bytes) -> StreamEvent | None:
+        """What a delta adds to the part of its block, None for a frame that is not as plain as that."""
+        delta = plain_delta(data)
+        block = None if delta is None or self._ended else self._open.get(delta.index)
+        if delta is None or block is None or block.index is None:
+            return None
+        told = delta.told(block.kind, block.index)
+        if told is not None:
+            block.length += len(told.fragment if type(told) is ToolInputDelta else told.text)
+        return told
 
     def close(self) -> Iterator[StreamEvent]:
         """End of input. A stop reason without `metadata` is an end; anything less is a fault."""
@@ -148,12 +164,10 @@ class ConverseDecoder:
                 block.prove(told)
                 if thought := as_str(told.get("text")):
                     yield ReasoningDelta(block.index, thought)
-            case "toolUse":
+            case _:
                 if fragment := as_str(told.get("input")):
                     block.length += len(fragment)
                     yield ToolInputDelta(block.index, fragment)
-            case _:
-                return
 
     def _text(self, block: Block, index: int, text: str | None) -> Iterator[StreamEvent]:
         if text:
