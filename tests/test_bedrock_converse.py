@@ -314,7 +314,7 @@ def test_nothing_serves_it(protocol: Protocol, serve: Protocol) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise AssertionError
 
-    with pytest.raises(ConfigError, match="no codec"):
+    with pytest.raises(ConfigError, match="no client speaks"):
         TranslatorMiddleware(app, over=protocol, serve=serve)
 
 

@@ -62,7 +62,8 @@ def codec(name: Protocol) -> Codec:
 
             return gemini_generate
         case _:
-            raise ConfigError(f"there is no codec for the protocol {name!r}; choose one of {', '.join(PROTOCOLS)}")
+            missing = f"no client speaks {name!r}" if name in SPOKEN else f"there is no codec for the protocol {name!r}"
+            raise ConfigError(f"{missing}; choose one of {', '.join(PROTOCOLS)}")
 
 
 @cache

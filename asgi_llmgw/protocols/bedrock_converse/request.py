@@ -80,7 +80,8 @@ def _obstacle(request: ChatRequest, profile: Profile, turns: list[Turn]) -> str 
     """Why Claude would refuse to think with a budget."""
     if forces_tool(request, profile):
         return "The model cannot think when it is forced to call a tool."
-    if "toolResult" in turns[-1].blocks[0] and "reasoningContent" not in turns[-2].blocks[0]:
+    answers = len(turns) > 1 and "toolResult" in turns[-1].blocks[0]
+    if answers and "reasoningContent" not in turns[-2].blocks[0]:
         return "The model's thinking before its tool calls is missing, so it cannot think on."
     return None
 

@@ -55,6 +55,28 @@ def check_request(request: EncodedRequest) -> dict[str, Any]:
     return given
 
 
+def keep_the_rules(turns: list[dict[str, Any]], name: str) -> None:
+    """What the service demands and its description does not say."""
+    roles = [turn["role"] for turn in turns]
+    assert roles == [("user", "assistant")[number % 2] for number in range(len(roles))], name
+    documents: list[object] = []
+    for before, turn in zip([None, *turns], turns, strict=False):
+        blocks = turn["content"]
+        assert blocks and all(str(block["text"]).strip() for block in blocks if "text" in block), name
+        asked = [_id(block, "toolUse") for block in (before["content"] if before else []) if "toolUse" in block]
+        assert [_id(block, "toolResult") for block in blocks if "toolResult" in block] == asked, name
+        found = [block["document"] for block in blocks if "document" in block]
+        assert not found or any("text" in block for block in blocks), name
+        documents += [document["name"] for document in found if isinstance(document, dict)]
+    assert len(set(map(str, documents))) == len(documents), name
+
+
+def _id(block: dict[str, object], kind: str) -> object:
+    value = block[kind]
+    assert isinstance(value, dict)
+    return value["toolUseId"]
+
+
 def read_answer(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
     """A whole answer or an error, as botocore's client reads it."""
     told = {"status_code": status, "headers": dict(headers or {}), "body": body}

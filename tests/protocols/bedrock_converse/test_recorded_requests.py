@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
@@ -15,7 +15,7 @@ from asgi_llmgw.protocols.base import EncodedRequest
 from asgi_llmgw.providers import families
 from asgi_llmgw.translate import Translated, translate_request
 from tests.pairs import FOLDERS
-from tests.protocols.bedrock_converse.shapes import check_request
+from tests.protocols.bedrock_converse.shapes import check_request, keep_the_rules
 from tests.wire import Recording, needs_wire, recordings
 
 pytestmark = needs_wire
@@ -83,35 +83,13 @@ def test_every_recorded_request_is_one_that_amazons_own_client_would_send(
             given = check_request(EncodedRequest(translated.path, translated.body))
         except AssertionError as error:
             raise AssertionError(recording.id) from error
-        _keeps_the_rules(given["messages"], recording.id)
+        keep_the_rules(given["messages"], recording.id)
         assert ("toolConfig" in given) or not any(
             "toolUse" in block or "toolResult" in block for turn in given["messages"] for block in turn["content"]
         ), recording.id
         count += 1
     assert count >= LEAST[source]
     report(f"requests of {source} as Converse", count)
-
-
-def _keeps_the_rules(turns: list[dict[str, Any]], name: str) -> None:
-    """What the service demands and its description does not say."""
-    roles = [turn["role"] for turn in turns]
-    assert roles == [("user", "assistant")[number % 2] for number in range(len(roles))], name
-    documents: list[object] = []
-    for before, turn in zip([None, *turns], turns, strict=False):
-        blocks = turn["content"]
-        assert blocks and all(str(block["text"]).strip() for block in blocks if "text" in block), name
-        asked = [_id(block, "toolUse") for block in (before["content"] if before else []) if "toolUse" in block]
-        assert [_id(block, "toolResult") for block in blocks if "toolResult" in block] == asked, name
-        found = [block["document"] for block in blocks if "document" in block]
-        assert not found or any("text" in block for block in blocks), name
-        documents += [document["name"] for document in found if isinstance(document, dict)]
-    assert len(set(map(str, documents))) == len(documents), name
-
-
-def _id(block: dict[str, object], kind: str) -> object:
-    value = block[kind]
-    assert isinstance(value, dict)
-    return value["toolUseId"]
 
 
 @pytest.mark.parametrize("source", SERVED)
