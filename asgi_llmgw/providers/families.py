@@ -98,13 +98,15 @@ _NOVA_2: Final = structs.replace(_NOVA, thinking="reasoning_config")
 _GPT_OSS: Final = structs.replace(BEDROCK_PLAIN, thinking="reasoning_effort")
 # https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html: of Claude 3 and 3.5 only Haiku 3.5 has it
 _CLAUDE_3_UNCACHED: Final = structs.replace(_CLAUDE_3, cache_points=())
+# https://docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html: schemas from Claude 4.5 on
+_UNLIKE_ANTHROPIC: Final = {"claude-opus-4[-.]1*": structs.replace(_CLAUDE_4_5, native_structured_output=False)}
 
 BEDROCK: Final[Families] = (
     ("*anthropic.claude-3-haiku*", _CLAUDE_3_UNCACHED),
     ("*anthropic.claude-3-sonnet*", _CLAUDE_3_UNCACHED),
     ("*anthropic.claude-3-opus*", _CLAUDE_3_UNCACHED),
     ("*anthropic.claude-3-5-sonnet*", _CLAUDE_3_UNCACHED),
-    *((f"*anthropic.{glob}", facts) for glob, facts in ANTHROPIC),
+    *((f"*anthropic.{glob}", _UNLIKE_ANTHROPIC.get(glob, facts)) for glob, facts in ANTHROPIC),
     ("*amazon.nova-2*", _NOVA_2),
     ("*amazon.nova-*", _NOVA),
     ("*openai.gpt-oss-*", _GPT_OSS),

@@ -47,21 +47,26 @@ ARGUMENTS = st.sampled_from(["", "{}", '{"a":1}', "[1]", "no json"])
 PLAIN_PARTS = st.one_of(TEXTS, TEXTS, MEDIA, THOUGHTS, UNKNOWN, REFUSALS, st.just(ir.CitationPart()))
 
 
+ROLES: st.SearchStrategy[ir.Role] = st.sampled_from(["system", "developer", "user", "assistant", "assistant"])
+
+
 @st.composite
 def conversations(draw: st.DrawFn) -> tuple[ir.Message, ...]:
     """Messages of anything, calls answered somewhere behind them."""
     messages: list[ir.Message] = []
     waiting: list[ir.ToolCallPart] = []
     for number in range(draw(st.integers(1, 5))):
-        role = draw(st.sampled_from(["system", "developer", "user", "assistant", "assistant"]))
-        parts: list[ir.Part] = draw(st.lists(TEXTS if role in ("system", "developer") else PLAIN_PARTS, max_size=3))
+        role = draw(ROLES)
+        kinds: st.SearchStrategy[ir.Part] = TEXTS if role in ("system", "developer") else PLAIN_PARTS
+        parts = draw(st.lists(kinds, max_size=3))
         if role == "assistant" and draw(st.booleans()):
             names = st.sampled_from(["weather", "my tool"])
             call = ir.ToolCallPart(f"c {number}", draw(names), draw(ARGUMENTS), cache=draw(MARKS))
             parts.append(call)
             waiting.append(call)
         messages.append(ir.Message(role, tuple(parts)))
-        if waiting and draw(st.booleans()):
+        answered = draw(st.booleans())
+        if waiting and answered:
             messages.append(ir.Message("tool", tuple(draw(answers_to(call)) for call in reversed(waiting))))
             waiting = []
     if waiting:
@@ -79,17 +84,12 @@ def answers_to(call: ir.ToolCallPart) -> st.SearchStrategy[ir.ToolResultPart]:
     )
 
 
-TOOLS = st.lists(
-    st.sampled_from(
-        [
-            ir.Tool("weather", "x", {"type": "object"}, True, ir.CacheMark()),
-            ir.Tool("my tool"),
-            ir.CustomTool("grep", "", {"type": "grammar"}),
-        ]
-    ),
-    unique_by=lambda tool: tool.name,
-    max_size=3,
-).map(tuple)
+OFFERED: list[ir.Tool | ir.CustomTool] = [
+    ir.Tool("weather", "x", {"type": "object"}, True, ir.CacheMark()),
+    ir.Tool("my tool"),
+    ir.CustomTool("grep", "", {"type": "grammar"}),
+]
+TOOLS = st.lists(st.sampled_from(OFFERED), unique_by=lambda tool: tool.name, max_size=3).map(tuple)
 CHOICES = st.sampled_from(
     [
         None,

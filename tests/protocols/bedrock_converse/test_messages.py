@@ -74,6 +74,11 @@ def test_a_conversation_begins_with_the_user_and_ends_without_white_space() -> N
     assert [item.code for item in encoded.diagnostics] == ["defaulted"]
 
 
+def test_white_space_before_the_last_cache_point_is_left_out_too() -> None:
+    encoded = encode(conversation(user("Tell"), assistant(ir.TextPart("Once ", cache=ir.CacheMark()))))
+    assert turns(encoded)[1][1] == [{"text": "Once"}, {"cachePoint": {"type": "default"}}]
+
+
 def test_a_request_without_messages_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="no messages"):
         encode(conversation())

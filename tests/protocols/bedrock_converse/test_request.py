@@ -486,5 +486,7 @@ def test_what_is_known_of_the_families() -> None:
     assert claude_3.cache_points == () and claude_3.thinking == "none"
     assert BEDROCK.profile_for("us.anthropic.claude-3-7-sonnet-20250219-v1:0").thinking == "budget"
     assert BEDROCK.profile_for("us.anthropic.claude-3-5-haiku-20241022-v1:0").cache_points == Profile().cache_points
+    assert BEDROCK.profile_for("anthropic.claude-opus-4-1-20250805-v1:0").native_structured_output is False
+    assert CLAUDE_4_5.native_structured_output
     assert NOVA.cache_points == ("system", "messages")
     assert BEDROCK.profile_for("arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc") == UNKNOWN
