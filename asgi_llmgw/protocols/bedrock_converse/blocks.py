@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from asgi_llmgw.ir import Opaque, OutputPart, ReasoningPart, TextPart
-from asgi_llmgw.json import JSONError, JSONObject, JSONValue, as_list, as_object, as_str, loads
+from asgi_llmgw.json import JSONError, JSONObject, JSONValue, as_object, as_str, loads
 
 from .response import image_part, redacted, signature, tool_call_part, unknown_part
 
@@ -89,7 +89,7 @@ def kinds(members: JSONObject) -> Iterator[tuple[str, JSONValue]]:
 
 def citation(delta: JSONObject) -> JSONObject:
     """A citation's delta in the form of a whole answer's citation."""
-    return {name: value for name, value in delta.items() if name != "p" and (value or as_list(value))}
+    return {name: value for name, value in delta.items() if name != "p"}
 
 
 def _parsed(text: str) -> JSONValue:

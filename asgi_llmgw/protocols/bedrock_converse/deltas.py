@@ -25,11 +25,12 @@ class _Members(msgspec.Struct, forbid_unknown_fields=True):
     call: _Words | None = msgspec.field(name="toolUse", default=None)
 
 
-class PlainDelta(msgspec.Struct):
-    """A delta of the content block `index`; what Amazon pads it with is passed over."""
+class PlainDelta(msgspec.Struct, forbid_unknown_fields=True):
+    """A delta of the content block `index`; `p` is what Amazon pads it with."""
 
     index: int = msgspec.field(name="contentBlockIndex")
     delta: _Members
+    p: str = ""
 
     def told(self, kind: str, part: int) -> Delta | None:
         """What it adds to a part whose block is of this kind; None where that is nothing, or not all."""

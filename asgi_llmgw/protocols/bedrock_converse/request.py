@@ -22,6 +22,8 @@ from .tools import encode_tools, forces_tool
 from .wire import MAX_CACHE_POINTS, MAX_METADATA, METADATA_KEY, METADATA_VALUE, SERVICE_TIERS
 
 _JSON_OBJECT: Final = "Answer with one JSON object and nothing else: no prose, no code fence."
+_STOPPED_BY: Final = "/stop_sequence"
+"""Where models that tell by which stop sequence they were stopped do so; Amazon passes over what is not there."""
 _NOT_HERE: Final = "The vendor has no such setting."
 
 
@@ -56,6 +58,7 @@ def encode_request(request: ChatRequest, profile: Profile) -> EncodedRequest:
         "toolConfig": tools,
         "outputConfig": output,
         "additionalModelRequestFields": fields,
+        "additionalModelResponseFieldPaths": [_STOPPED_BY] if "stopSequences" in inference else [],
         "requestMetadata": _metadata(request, notes),
     }
     body |= {name: value for name, value in rest.items() if value}

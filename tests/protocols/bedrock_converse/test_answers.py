@@ -160,6 +160,9 @@ def test_why_an_answer_ended(reason: str, kind: str, with_call: str) -> None:
 def test_the_stop_sequence_is_told_where_the_model_does() -> None:
     answer = whole({"text": "Hi"}, additionalModelResponseFields={"stop_sequence": "END"})
     assert answer.choices[0].finish.stop_sequence == "END"
+    stopped: JSONObject = {"stopReason": "stop_sequence", "additionalModelResponseFields": {"stop_sequence": "END"}}
+    told = ir.accumulate(streamed(BEGIN, delta(0, {"text": "Hi"}), ("messageStop", stopped)))
+    assert told.choices[0].finish == ir.FinishReason("stop", "stop_sequence", "END")
     assert whole({"text": "Hi"}, stopReason=None).choices[0].finish == ir.FinishReason("stop")
 
 

@@ -90,6 +90,7 @@ def test_inference_settings_have_words_of_their_own() -> None:
     sampling = ir.Sampling(temperature=0.5, top_p=0.9, stop=("END", " "))
     body, notes = asked(max_output_tokens=50, sampling=sampling)
     assert body["inferenceConfig"] == {"maxTokens": 50, "temperature": 0.5, "topP": 0.9, "stopSequences": ["END"]}
+    assert body["additionalModelResponseFieldPaths"] == ["/stop_sequence"]
     assert notes == {("stop", "dropped", "warning")}
 
 
