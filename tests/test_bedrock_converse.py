@@ -9,10 +9,14 @@ import pytest
 from asgi_llmgw import Gateway, TranslatorMiddleware, build_app
 from asgi_llmgw._types import Receive, Scope, Send
 from asgi_llmgw.asgi import header
+from asgi_llmgw.components.proxy import ProxyApp
 from asgi_llmgw.config import parse_config
 from asgi_llmgw.errors import ConfigError
+from asgi_llmgw.exchange import SCOPE_KEY, Exchange
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.json import JSONObject, as_list, as_object, dumps, loads_object
+from asgi_llmgw.providers.catalog import provider_from_catalog
+from asgi_llmgw.sse import SSEDecoder
 from asgi_llmgw.testing import Answer, FakeResponse, FakeUpstream, call, http_scope
 from tests.faultup import FaultServer, chunk, fault_server, response
 from tests.protocols.bedrock_converse.written import event, exception
@@ -373,3 +377,30 @@ async def test_thoughts_of_claude_come_and_go_back_as_they_were() -> None:
     sent = loads_object(upstream.requests[1].body)
     assert as_object(as_list(sent["messages"])[1])["content"] == blocks
     assert sent["additionalModelRequestFields"] == {"thinking": {"type": "enabled", "budget_tokens": 2000}}
+
+
+@BOTH
+async def test_the_proxy_alone_passes_converse_on(stream: bool) -> None:
+    """Whole answers byte for byte; of a stream the events, each under its name, and what it cost is known."""
+    provider = provider_from_catalog("aws", "bedrock-converse", api_keys=("k",), places={"region": "eu-central-1"})
+    answer = FakeResponse(STREAM, headers=AMAZON) if stream else FakeResponse([WHOLE])
+    upstream, exchange = FakeUpstream([answer]), Exchange("r")
+    body = dumps({"messages": [{"role": "user", "content": [{"text": "Hi"}]}]})
+    scope = http_scope(path=f"/model/a%2Fb/{ACTION[stream]}")
+    told = await call(ProxyApp(provider, upstream=upstream), {**scope, SCOPE_KEY: exchange}, body)
+    assert upstream.requests[0].url.endswith(f"/model/a%2Fb/{ACTION[stream]}")
+    assert upstream.requests[0].body == body
+    assert exchange.usage is not None and exchange.usage.input_tokens == 30
+    if stream:
+        assert [frame.event for frame in SSEDecoder().feed(told.body)][-2:] == ["messageStop", "metadata"]
+    else:
+        assert told.body == WHOLE
+
+
+async def test_a_stream_that_breaks_behind_the_proxy_alone_ends_in_an_exception() -> None:
+    """F149"""
+    provider = provider_from_catalog("aws", "bedrock-converse", api_keys=("k",), places={"region": "eu-central-1"})
+    upstream = FakeUpstream([FakeResponse(STREAM[:2], headers=AMAZON)])
+    told = await call(ProxyApp(provider, upstream=upstream), http_scope(path="/model/a/converse-stream"), b"{}")
+    last = SSEDecoder().feed(told.body)[-1]
+    assert last.event == "exception" and loads_object(last.data)["__type"] == "InternalServerException"
