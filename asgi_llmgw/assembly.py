@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -51,10 +52,10 @@ from asgi_llmgw.store.base import SideTable
 from asgi_llmgw.store.memory import MemorySideTable
 from asgi_llmgw.store.responses import ResponseOwners
 from asgi_llmgw.store.stores import Stores
-from asgi_llmgw.upstream.aiohttp import AiohttpUpstream
 from asgi_llmgw.upstream.base import Upstream
 from asgi_llmgw.upstream.demo import DemoUpstream
-from asgi_llmgw.upstream.websocket import AiohttpRealtime
+from asgi_llmgw.upstream.httptools import HttptoolsUpstream
+from asgi_llmgw.upstream.websocket import Refusal, SocketRequest, UpstreamSocket
 
 ANONYMOUS: Final = Principal("anonymous")
 """Who everybody is where no keys are configured."""
@@ -266,7 +267,7 @@ def _forward(
 def _realtime(config: Config, retries: Retries, routed: Callable[[ASGIApp], ASGIApp], given: Given) -> ASGIApp:
     """WebSockets have connections of their own."""
     apps: dict[str, ASGIApp] = {
-        name: RealtimeApp(provider, upstream=AiohttpRealtime(trust_env=config.providers[name].trust_env_proxies))
+        name: RealtimeApp(provider, upstream=_Realtime(trust_env=config.providers[name].trust_env_proxies))
         for name, provider in config.providers_by_name().items()
     }
     keys_alone = bool(config.client_keys()) and given.verify is None and not given.trust_scope_user
@@ -343,10 +344,31 @@ def _transports(config: Config, providers: Mapping[str, Provider], shared: Share
         elif given.upstream is not None:
             found[name] = given.upstream
         elif config.providers[name].trust_env_proxies:
-            found[name] = _keep(shared, f"connections through proxies {name}", lambda: AiohttpUpstream(trust_env=True))
+            found[name] = _keep(shared, f"connections through proxies {name}", lambda: _aiohttp(trust_env=True))
+        elif config.server.http_client == "aiohttp":
+            found[name] = _keep(shared, "connections of aiohttp", _aiohttp)
         else:
-            found[name] = _keep(shared, "connections", AiohttpUpstream)
+            found[name] = _keep(shared, "connections", HttptoolsUpstream)
     return found
+
+
+def _aiohttp(*, trust_env: bool = False) -> Upstream:
+    """aiohttp takes 10 MB and a tenth of a second, which only some configurations need."""
+    from asgi_llmgw.upstream.aiohttp import AiohttpUpstream
+
+    return AiohttpUpstream(trust_env=trust_env)
+
+
+class _Realtime:
+    """Connects with aiohttp once somebody wants a WebSocket."""
+
+    def __init__(self, *, trust_env: bool) -> None:
+        self._trust_env = trust_env
+
+    def connect(self, request: SocketRequest, /) -> AbstractAsyncContextManager[UpstreamSocket | Refusal]:
+        from asgi_llmgw.upstream.aiohttp_websocket import AiohttpRealtime
+
+        return AiohttpRealtime(trust_env=self._trust_env).connect(request)
 
 
 def _keep(shared: Shared, name: str, make: Callable[[], Upstream]) -> Upstream:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json as _stdlib
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias
 
@@ -39,6 +40,7 @@ _COLON: Final = re.compile(rb"\s*:\s*")
 _encoder: Final = msgspec.json.Encoder()
 _value: Final = msgspec.json.Decoder()
 _string: Final = msgspec.json.Decoder(str)
+_strings: Final = msgspec.json.Decoder(list[str])
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _elements: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -90,6 +92,18 @@ def loads_string(data: bytes) -> str:
         raise JSONError(str(exc)) from None
 
 
+def loads_strings(data: bytes) -> list[str]:
+    """Decode an array of strings.
+
+    Raises:
+        JSONError: not valid JSON, or not an array of strings.
+    """
+    try:
+        return _strings.decode(data)
+    except (msgspec.DecodeError, ValueError) as exc:
+        raise JSONError(str(exc)) from None
+
+
 def loads_request(body: bytes) -> JSONObject:
     """Decode a client's request body; a UTF-8 byte order mark is skipped.
 
@@ -114,9 +128,69 @@ def dumps(value: object) -> bytes:
         raise JSONError(f"cannot be written as JSON: {exc}") from None
 
 
+def dumps_lines(values: Sequence[object]) -> bytes:
+    """Like `dumps`, each value on a line of its own.
+
+    Raises:
+        JSONError: a value JSON cannot express.
+    """
+    try:
+        return _encoder.encode_lines(values)
+    except (TypeError, ValueError, RecursionError, msgspec.EncodeError) as exc:
+        raise JSONError(f"cannot be written as JSON: {exc}") from None
+
+
 def dumps_text(value: object) -> str:
     """Like `dumps`, as text (tool arguments are JSON inside a JSON string)."""
     return dumps(value).decode()
+
+
+class Document(bytes):
+    """The bytes of a JSON object that remember its members: they are told apart once, however many ask for one.
+
+    Attributes:
+        is_plain: what was found out about it as a request; see `protocols.plain`.
+    """
+
+    is_plain: bool | None = None
+    _members: dict[str, msgspec.Raw] | None = None
+
+    def members(self) -> dict[str, msgspec.Raw]:
+        """The top-level members, each value as its own undecoded bytes.
+
+        Raises:
+            JSONError: not a JSON object.
+        """
+        if self._members is None:
+            # of a copy: what is raw keeps alive what it is a part of, and would keep it in a circle
+            self._members = members(bytes(self))
+        return self._members
+
+    def is_compact(self) -> bool:
+        """Whether it is exactly as long as its members are: no space between them, and none of them stands twice.
+
+        Raises:
+            JSONError: not a JSON object.
+        """
+        found = self.members()
+        length = len(found) + 1
+        for name, raw in found.items():
+            length += len(name.encode("utf-8", "surrogatepass")) + 3 + len(raw)
+        return length == len(self)
+
+    def with_value(self, name: str, value: JSONValue) -> Document:
+        """The same with another value for a member, or with one more; only for a compact one."""
+        view, raw, at = memoryview(self), dumps(value), 1
+        for known, old in self.members().items():
+            at += len(known.encode("utf-8", "surrogatepass")) + 3
+            if known == name:
+                changed = Document(b"".join((view[:at], raw, view[at + len(old) :])))
+                break
+            at += len(old) + 1
+        else:
+            changed = Document(b"".join((view[:-1], b",", dumps(name), b":", raw, b"}")))
+        changed._members = {**self.members(), name: msgspec.Raw(raw)}
+        return changed
 
 
 def members(body: bytes) -> dict[str, msgspec.Raw]:
@@ -125,6 +199,8 @@ def members(body: bytes) -> dict[str, msgspec.Raw]:
     Raises:
         JSONError: not a JSON object.
     """
+    if isinstance(body, Document):
+        return body.members()
     try:
         return _members.decode(body.removeprefix(_BOM))
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as exc:
@@ -153,17 +229,26 @@ def with_members(body: bytes, changes: dict[str, JSONValue]) -> bytes:
     Raises:
         JSONError: `body` is not a JSON object.
     """
+    if isinstance(body, Document) and body.is_compact():
+        for name, value in changes.items():
+            body = body.with_value(name, value)
+        return body
     return dumps({**members(body), **changes})
 
 
 def replace_model(body: bytes, model: str) -> bytes:
     """Change the value of `model`, keeping the bytes of every other value (and all of them if it is that already)."""
-    body = body.removeprefix(_BOM)
+    if not isinstance(body, Document):
+        body = body.removeprefix(_BOM)
     raw = members(body).get("model")
     if raw is None:
         return with_members(body, {"model": model})
     if _value.decode(raw) == model:
         return body
+    if isinstance(body, Document):
+        if body.is_compact():
+            return body.with_value("model", model)
+        body = bytes(body).removeprefix(_BOM)
     if body.count(_MODEL) == 1 and not (b"\\" in body and b"\\u00" in body):
         # there is no other string or name like it, so this is the outer one
         colon = _COLON.match(body, body.find(_MODEL) + len(_MODEL))
@@ -184,6 +269,8 @@ def repeated_member(body: bytes, names: tuple[str, ...]) -> str | None:
 
     A second full parse happens only when the text gives a reason for suspicion.
     """
+    if _tells_members_apart(body):
+        return None
     found = _any_of(names).findall(body)
     # one byte is found much faster than several
     if len(found) == len(set(found)) and not (b"\\" in body and b"\\u00" in body):
@@ -202,6 +289,14 @@ def repeated_member(body: bytes, names: tuple[str, ...]) -> str | None:
     except RecursionError:
         return names[0]
     return next((name for name in names if pairs.count(name) > 1), None)
+
+
+def _tells_members_apart(body: bytes) -> bool:
+    """Whether it is known that none of them stands twice."""
+    try:
+        return isinstance(body, Document) and body.is_compact()
+    except JSONError:
+        return False
 
 
 @lru_cache(maxsize=64)

@@ -11,12 +11,11 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from asgi_llmgw.errors import UpstreamError
-from asgi_llmgw.ir import Protocol, ReasoningDelta, TextDelta
-from asgi_llmgw.json import JSONError, as_object, loads, loads_object, members, with_members
+from asgi_llmgw.ir import Protocol
+from asgi_llmgw.json import as_object, loads, loads_object, members, with_members
 from asgi_llmgw.protocols import codec, scrub
-from asgi_llmgw.refrain import Refrain, first_frame
-from asgi_llmgw.sse import BLANK_LINES, ServerSentEvent, WholeFrames
-from asgi_llmgw.translate import UsageTap
+from asgi_llmgw.sse import BLANK_LINES, SSEDecoder, each_frame
+from asgi_llmgw.streams import Heard, Run, StreamReader
 
 _EMPTY_USAGE: Final = (b',"usage":null', b', "usage": null')
 _DONE: Final = b"[DONE]"
@@ -78,42 +77,53 @@ def ask_for_usage(protocol: Protocol, body: bytes) -> bytes | None:
     return with_members(body, {"stream_options": {**options, "include_usage": True}})
 
 
-def hide_usage(frame: ServerSentEvent) -> ServerSentEvent | None:
-    """A frame without the usage the client did not ask for; None where nothing is left of it."""
-    data = frame.data
-    if b'"usage"' not in data:
-        return frame
+def hide_usage(frames: bytes) -> bytes:
+    """Whole frames without the usage the client did not ask for: without the member, or the frame that has no other."""
+    shown = _without_empty_usage(frames)
+    if not any(mark in shown for mark in _NO_CHOICES):
+        return shown
+    return b"".join([frame for frame in each_frame(shown) if not _tells_only_usage(frame)])
+
+
+def _without_empty_usage(frames: bytes) -> bytes:
     for empty in _EMPTY_USAGE:
         # an unescaped quote cannot stand inside a JSON string, so this is a member and never a piece of text
-        data = data.replace(empty, b"")
-    if any(mark in data for mark in _NO_CHOICES):
-        try:
-            chunk = loads_object(data)
-        except JSONError:
-            return frame
-        if chunk.get("choices") == [] and isinstance(chunk.get("usage"), dict):
-            return None
-    return frame if data == frame.data else ServerSentEvent(data, frame.event)
+        shown = frames.replace(empty, b"")
+        if len(shown) != len(frames):
+            return shown
+    return frames
 
 
-class PassThrough(UsageTap):
-    """A stream on its way through: the tap that reads it, and the little that may be added.
+def _tells_only_usage(frame: bytes) -> bool:
+    if not any(mark in frame for mark in _NO_CHOICES):
+        return False
+    try:
+        (event,) = SSEDecoder().feed(frame)
+        chunk = loads_object(event.data)
+    except ValueError:  # no event, or none that is JSON
+        return False
+    return chunk.get("choices") == [] and isinstance(chunk.get("usage"), dict)
+
+
+class PassThrough(StreamReader):
+    """A stream on its way through: it is read, and the little that may be added is.
 
     Args:
         protocol: what the stream speaks.
         without_usage: take out the usage that the client did not ask for.
+
+    Attributes:
+        finished: what `tells_finish` tells of a chunk has been told by one of them.
     """
 
-    __slots__ = ("_done", "_held", "_protocol", "_refrain", "_told", "_without_usage")
+    __slots__ = ("_done", "_lost", "_protocol", "_without_usage", "finished")
 
     def __init__(self, protocol: Protocol, *, without_usage: bool = False) -> None:
         super().__init__(protocol)
         self._protocol: Protocol = protocol
         self._without_usage = without_usage
-        self._done = False
-        self._held = WholeFrames()
-        self._refrain = Refrain()
-        self._told: list[object] = []
+        self._done = self.finished = False
+        self._lost: UpstreamError | None = None
 
     def forward(self, chunk: bytes) -> bytes:
         """What the client gets for this chunk: the same bytes, unless usage must be taken out.
@@ -121,48 +131,33 @@ class PassThrough(UsageTap):
         Of a frame it gets all or nothing: a part of one would be of no use to it, and if the rest never comes, what
         is told then could not be read behind it.
         """
-        out = b""
-        while chunk:
-            taken, length = self._refrain.again(chunk) if self._between_frames() else (0, 0)
-            if taken:
-                self.text_length += length
-                if taken == len(chunk) and not out:
-                    return self._without_empty_usage(chunk)
-                out += self._without_empty_usage(chunk[:taken])
-            else:
-                taken = first_frame(chunk) if self._refrain.learns else len(chunk)
-                out += self._read(chunk[:taken])
-            chunk = chunk[taken:]
-        self._done = self._done or _DONE in out
-        return out
+        if self._lost is not None:
+            return b""
+        try:
+            frames = self._held.feed(chunk)
+        except UpstreamError as error:
+            self.fault = self._lost = error
+            return b""
+        return self._passed(frames)
 
-    def _between_frames(self) -> bool:
-        return self._frames.idle and not self._held and not self.ended and self.fault is None
-
-    def _without_empty_usage(self, frames: bytes) -> bytes:
-        if self._without_usage:
-            for empty in _EMPTY_USAGE:
-                if empty in frames:
-                    frames = frames.replace(empty, b"")
-        return frames
-
-    def _read(self, piece: bytes) -> bytes:
-        """Read what is not known yet, and learn from a frame that told one text and nothing else."""
-        whole = self._refrain.learns and self._between_frames()
-        if self._without_usage:
-            self._told = []
-            out = self._shown_frames(piece)
-        else:
-            self._told = [*self._events(piece)]
-            out = self._held.feed(piece)
-        match self._told:
-            case []:
-                pass
-            case [(TextDelta() | ReasoningDelta()) as told] if whole and self._between_frames():
-                self._refrain.learn(piece, told.text)
-            case _:
-                self._refrain.lost()
-        return out
+    def _passed(self, frames: bytes) -> bytes:
+        """Look at frames, run by run, and give what the client gets of them."""
+        shown: list[bytes] = []
+        start = 0
+        while start < len(frames) and not self.over:
+            heard: list[Heard] = []
+            end = self._read_on(frames, start, heard)
+            again = bool(heard) and type(heard[0]) is Run
+            if again and end - start == len(frames):
+                return _without_empty_usage(frames) if self._without_usage else frames
+            piece = frames[start:end]
+            if not again:
+                self._done = self._done or _DONE in piece
+                self.finished = self.finished or tells_finish(self._protocol, piece)
+            if self._without_usage:
+                shown.append(_without_empty_usage(piece) if again else hide_usage(piece))
+            start = end
+        return b"".join([*shown, frames[start:]]) if self._without_usage else frames
 
     def end(self, error: UpstreamError | None = None) -> bytes:
         """What the client still gets when the upstream's bytes have ended: an error event if they ended too early.
@@ -170,39 +165,19 @@ class PassThrough(UsageTap):
         Args:
             error: why the transport broke, if it did.
         """
-        out = b""
-        if self._without_usage:
-            out = b"".join(self._shown(frame) for frame in self._frames.close())
-        told = self.fault
-        self.close(error)
-        held = self._held.close()
+        told = self.fault if self._lost is None else None
+        rest = self._passed(self._held.close())
+        self._read_end(error)
         if self.fault is None:
-            return self._terminated(out + held)
+            return self._terminated(rest)
         if self.fault is told:
-            return out + held
+            return rest
         protocol = codec(self._protocol)
-        return out + protocol.encode_stream_error(self.fault).encode(protocol.frame_newline)
+        return protocol.encode_stream_error(self.fault).encode(protocol.frame_newline)
 
     def _terminated(self, rest: bytes) -> bytes:
         """The rest of a good stream, with the terminator that its protocol has and the vendor may have left out."""
         terminator = _TERMINATOR.get(self._protocol)
-        if terminator is None or self._done or _DONE in rest or self.finish_reason is None:
+        if terminator is None or self._done or self.finish_reason is None:
             return rest
         return rest + (b"\n\n" if rest and not rest.endswith(BLANK_LINES) else b"") + terminator
-
-    def _shown_frames(self, chunk: bytes) -> bytes:
-        out = bytearray()
-        try:
-            for frame in self._frames.feed(chunk):
-                out += self._shown(frame)
-        except UpstreamError as error:
-            self.fault = error
-        return bytes(out)
-
-    def _shown(self, frame: ServerSentEvent) -> bytes:
-        told = self._decoder.feed(frame)
-        self._told += told
-        for event in told:
-            self.observe(event)
-        kept = hide_usage(frame)
-        return kept.encode() if kept is not None else b""

@@ -1,102 +1,161 @@
 """What a stream says again and again: frames that are the same but for one text. They need no parser.
 
 What stands around the text is learnt from one frame that was read in full. A frame with the same bytes around another
-text is the same JSON but for this one string, so it can tell nothing else: no error, no usage, no end.
+text is the same JSON but for this one string, so it can tell nothing else: no error, no usage, no end. Frames may also
+differ where nobody reads: in a running number, and in the letters or blanks by which vendors hide the length of words.
 """
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
-from asgi_llmgw.json import dumps
+from asgi_llmgw.json import JSONError, dumps, loads_string, loads_strings
 
 _LESSONS: Final = 8
-_BLANK_LINE: Final = re.compile(rb"\r?\n\r?\n")
-_TEXT: Final = re.compile(rb'[^"\\\x00-\x1f]*+(?:\\["\\/bfnrt][^"\\\x00-\x1f]*+)*+')
-"""The inside of a JSON string, those apart that need more than a look."""
-_ESCAPE: Final = re.compile(rb"\\.")
-_PADDING: Final = b'"obfuscation":"'
-_PADDED: Final = re.compile(rb'[A-Za-z0-9]*+"\}\r?\n\r?\n')
-"""OpenAI hides the length of words behind random letters at the end of a chunk."""
+_TEXT: Final = rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u(?![dD][89a-fA-F])[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+'
+"""The inside of a JSON string, those with halves of characters apart: some of them stand for nothing."""
+_NUMBER: Final = rb"(?:0|[1-9][0-9]{0,17})"
+_LETTERS: Final = rb"[A-Za-z0-9]*+"
+_BLANKS: Final = rb" *+"
+_UNREAD: Final = (
+    (re.compile(rb'"sequence_number": ?(%b)(?=[,}])' % _NUMBER), _NUMBER),
+    (re.compile(rb'"created": ?(%b)(?=[,}])' % _NUMBER), _NUMBER),
+    (re.compile(rb'"obfuscation": ?"(%b)"' % _LETTERS), _LETTERS),
+    (re.compile(rb'"p": ?"(%b)"' % _LETTERS), _LETTERS),
+    (re.compile(rb"\}(%b)\}\n\n" % _BLANKS), _BLANKS),
+)
+"""Where frames may differ without telling anything: OpenAI numbers its events and pads them with `obfuscation`, Mistral
+with `p`, Anthropic with blanks in front of the last brace, and some servers tell the time with each chunk."""
+_NAME: Final = re.compile(rb'"[a-z_]+": ?"')
 
 
 class Refrain:
-    """The frame that the last ones were, and the place of its one text.
+    """The frame that the last ones were, if they are worth comparing with.
 
-    A stream of which no two frames are alike is given up.
+    Attributes:
+        learns: it is still worth teaching. It is given up where more frames have to be learnt than come again.
     """
 
-    __slots__ = ("_after", "_before", "_lessons", "_padded")
+    __slots__ = ("_frame", "_lessons", "learns")
 
     def __init__(self) -> None:
-        self._before = self._after = b""
-        self._padded = False
+        self._frame: _Frame | None = None
         self._lessons = _LESSONS
+        self.learns = True
 
     @property
-    def learns(self) -> bool:
-        """Whether it is still worth teaching."""
-        return self._lessons > 0
+    def knows(self) -> bool:
+        """Whether there is a frame that may come again."""
+        return self._frame is not None
 
-    def again(self, chunk: bytes) -> tuple[int, int]:
-        """How many bytes at the start of a chunk are the same frame again, and how many characters they tell."""
-        before, after, padded = self._before, self._after, self._padded
-        position = told = count = 0
-        if not before:
-            return 0, 0
-        while chunk.startswith(before, position):
-            start = position + len(before)
-            text = _TEXT.match(chunk, start)
-            end = start if text is None else text.end()
-            if not chunk.startswith(after, end):
-                break
-            following = end + len(after)
-            if padded:
-                padding = _PADDED.match(chunk, following)
-                if padding is None:
-                    break
-                following = padding.end()
-            position = following
-            told += end - start
-            count += 1
-        if not count:
-            return 0, 0
-        self._lessons = _LESSONS
-        return self._counted(chunk[:position], told)
-
-    def _counted(self, frames: bytes, told: int) -> tuple[int, int]:
-        """Bytes of text are not characters of text."""
-        if not frames.isascii():
-            try:
-                told -= len(frames) - len(frames.decode())
-            except UnicodeDecodeError:
-                return 0, 0
-        if b"\\" in frames:
-            told -= len(_ESCAPE.findall(frames))
-        return len(frames), told
+    def again(self, frames: bytes) -> tuple[int, list[str]]:
+        """How many bytes at the start of these are the same frame again, and the texts they tell."""
+        if self._frame is None:
+            return 0, []
+        try:
+            found = self._frame.again(frames)
+        except JSONError:
+            self.missed()
+            return 0, []
+        if self._lessons < _LESSONS:
+            self._lessons = min(self._lessons + len(found[1]), _LESSONS)
+        return found
 
     def lost(self) -> None:
         """A frame has told something else."""
-        self._before = b""
+        self._frame = None
+
+    def missed(self) -> None:
+        """A frame has told a text, but not that alone."""
+        self._frame = None
         self._lessons -= 1
+        self.learns = self._lessons > 0
 
     def learn(self, frame: bytes, text: str) -> None:
         """Begin with a whole frame, blank line included, that told this text and nothing else."""
-        self.lost()
+        self.missed()
         written = dumps(text)
-        # without escapes every string is written as it is, so that one that is there once is the one that was told
-        if not text or b"\\" in frame or frame.count(written) != 1:
-            return
         before, _, after = frame.partition(written)
-        if not (before + after).isascii():
+        around = before + after
+        # where no other string is written with escapes, one that is there once is the one that was told
+        if not after or written in after or b"\\" in around or b"\0" in around or not around.isascii():
             return
-        head, padding, rest = after.partition(_PADDING)
-        self._padded = bool(padding) and _PADDED.fullmatch(rest) is not None
-        self._before, self._after = before + b'"', b'"' + (head + padding if self._padded else after)
+        name = before[before.rfind(b'"', 0, before.rfind(b'"')) :] + b'"'
+        if _NAME.fullmatch(name) is not None and frame.count(name) == 1:
+            self._frame = _Frame(before + b'"', b'"' + after, name)
 
 
-def first_frame(chunk: bytes) -> int:
-    """Where the first frame of a chunk ends, its blank line included; all of the chunk if it ends later."""
-    found = _BLANK_LINE.search(chunk)
-    return len(chunk) if found is None else found.end()
+class _Frame:
+    """A frame without its text.
+
+    Args:
+        before: what stands before that.
+        after: what stands after it.
+        name: how the member begins that it is the value of; no other member begins so.
+    """
+
+    __slots__ = ("_after", "_again", "_around", "_before", "_least", "_name", "_place", "_two")
+
+    def __init__(self, before: bytes, after: bytes, name: bytes) -> None:
+        self._before = before
+        self._after = after
+        self._name = name
+        early, spots = _cut(before)
+        late, more_spots = _cut(after)
+        self._again = _same_frames((*spots, b"(%b)" % _TEXT, *more_spots))
+        self._around = b"".join([piece + b"\0" for piece in early + late])
+        self._place = len(early) + len(late) + 1
+        self._least = len(before) + len(after)
+        self._two = 2 * sum(map(len, early + late))
+
+    def again(self, frames: bytes) -> tuple[int, list[str]]:
+        """How many bytes at the start are this frame again and again, and the texts.
+
+        Raises:
+            JSONError: one of the texts is none.
+        """
+        size, before, after = len(frames), self._before, self._after
+        if self._least <= size < self._two and frames.startswith(before) and frames.endswith(after):
+            # nothing but its text is new: what nearly always comes alone
+            return size, [loads_string(b'"%b"' % frames[len(before) : -len(after)])]
+        around = self._around
+        found = self._again.match(around + frames)
+        if found is None or found.end() == len(around):
+            return 0, []
+        end = found.end() - len(around)
+        if end < self._two:
+            self._least = self._two  # more than its text is new
+            return end, [loads_string(b'"%b"' % found[self._place])]
+        return end, loads_strings(b'["%b"]' % b'","'.join(_texts_named(self._name).findall(frames, 0, end)))
+
+
+def _cut(piece: bytes) -> tuple[list[bytes], list[bytes]]:
+    """What always stands in this piece of a frame, and the patterns of what stands between that."""
+    found = [(place.search(piece), inside) for place, inside in _UNREAD]
+    spots = [(*spot.span(1), inside) for spot, inside in found if spot is not None]
+    spots.sort()
+    pieces, patterns, start = [], [], 0
+    for first, end, inside in spots:
+        pieces.append(piece[start:first])
+        patterns.append(inside)
+        start = end
+    return [*pieces, piece[start:]], patterns
+
+
+@lru_cache(maxsize=64)
+def _same_frames(spots: tuple[bytes, ...]) -> re.Pattern[bytes]:
+    """As many frames as there are with these spots, and around them what is told in front, a NUL behind each piece.
+
+    One pattern serves all streams whose frames have the same spots: to compile one for each would take longer than to
+    parse them.
+    """
+    told = rb"([^\0]*+)\0" * (len(spots) + 1)
+    frame = rb"\1" + b"".join(rb"%b\%d" % (spot, number) for number, spot in enumerate(spots, 2))
+    return re.compile(rb"%b(?:%b)*+" % (told, frame))
+
+
+@lru_cache(maxsize=64)
+def _texts_named(name: bytes) -> re.Pattern[bytes]:
+    return re.compile(rb"%b(%b)" % (re.escape(name), _TEXT))

@@ -7,6 +7,7 @@ line is still delivered by `close()`, and `retry:` is ignored because we never r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -20,6 +21,7 @@ _LF: Final = 10  # a number, for `b"\n" in data` takes ten times as long
 _CR: Final = 13
 BLANK_LINES: Final = (b"\n\n", b"\n\r\n", b"\r\r")
 """How a frame may end; one whose lines end in CR alone and LF mixed is let go with the next."""
+_BLANK_LINE: Final = re.compile(rb"\n\r?\n")
 _LONGEST: Final = max(map(len, BLANK_LINES))
 
 
@@ -34,15 +36,18 @@ class ServerSentEvent(msgspec.Struct, frozen=True, gc=False):
 
         Line separators that JavaScript and some SSE readers split at are written as JSON escapes.
         """
-        data = self.data
-        if not data.isascii():
-            data = data.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
-            data = data.replace(b"\xc2\x85", b"\\u0085")
+        data = self.data if self.data.isascii() else without_separators(self.data)
         if _LF in data:
             data = data.replace(b"\n", newline + b"data: ")
         if self.event:
             return b"event: %b%bdata: %b%b%b" % (self.event.encode(), newline, data, newline, newline)
         return b"data: %b%b%b" % (data, newline, newline)
+
+
+def without_separators(data: bytes) -> bytes:
+    """JSON with its line separators as escapes."""
+    data = data.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
+    return data.replace(b"\xc2\x85", b"\\u0085")
 
 
 class Comment(msgspec.Struct, frozen=True):
@@ -60,6 +65,9 @@ class SSEDecoder:
 
     Args:
         max_event: the most bytes one event may have before its end is seen.
+
+    Attributes:
+        idle: what has come ends with the end of an event.
     """
 
     __slots__ = (
@@ -72,7 +80,7 @@ class SSEDecoder:
         "_scanned",
         "_size",
         "_started",
-        "_within",
+        "idle",
     )
 
     def __init__(self, *, max_event: int = MAX_EVENT) -> None:
@@ -84,12 +92,7 @@ class SSEDecoder:
         self._event = ""
         self._lead, self._name = b"data: ", ""
         self._started = False
-        self._within = False  # an event has begun in the chunks before
-
-    @property
-    def idle(self) -> bool:
-        """Whether what has come ends with the end of an event."""
-        return self._started and not self._within
+        self.idle = False
 
     def feed(self, chunk: bytes) -> list[ServerSentEvent]:
         """The events that this chunk completes.
@@ -101,7 +104,7 @@ class SSEDecoder:
             self._buffer += chunk
             if len(self._buffer) < len(_BOM) and _BOM.startswith(bytes(self._buffer)):
                 return []
-            self._started = True
+            self._started = self.idle = True
             chunk = bytes(self._buffer).removeprefix(_BOM)
             self._buffer.clear()
         # a guess: an event that holds other line ends goes the general way
@@ -110,7 +113,7 @@ class SSEDecoder:
             return list(self._by_lines(chunk))
         separator = newline * 2
         events: list[ServerSentEvent] = []
-        if self._within:
+        if not self.idle:
             head, found, chunk = chunk.partition(separator)
             events.extend(self._by_lines(head + found))
         blocks = chunk.split(separator)
@@ -125,6 +128,18 @@ class SSEDecoder:
         if rest:
             events.extend(self._by_lines(rest))
         return events
+
+    def feed_frame(self, frame: bytes) -> list[ServerSentEvent]:
+        """The same for what is known to be one frame, or at least to end with one.
+
+        Raises:
+            InvalidUpstreamResponse: an event is larger than `max_event`.
+        """
+        if self.idle and frame.startswith(self._lead) and frame.endswith(b"\n\n") and len(frame) <= self._max_event:
+            data = frame[len(self._lead) : -2]
+            if _LF not in data and _CR not in data:
+                return [ServerSentEvent(data, self._name)]
+        return self.feed(frame)
 
     def _learn_lead(self, block: bytes, newline: bytes) -> bool:
         """Note what stands before the data of an event that is written as nearly all are; False for any other.
@@ -144,7 +159,7 @@ class SSEDecoder:
         """The general way, for everything that does not come as whole plain events."""
         self._buffer += chunk
         yield from self._lines(at_end=False)
-        self._within = bool(self._buffer or self._data or self._event)
+        self.idle = not (self._buffer or self._data or self._event)
         if len(self._buffer) + self._size > self._max_event:
             raise InvalidUpstreamResponse(f"the upstream sent an event of more than {self._max_event} bytes")
 
@@ -201,31 +216,58 @@ class SSEDecoder:
             self._event = ""
 
 
+def blank_line(frames: bytes) -> bytes:
+    """How these frames end, if all of them end alike as nearly always."""
+    return b"\n\r\n" if _CR in frames else b"\n\n"
+
+
+def each_frame(frames: bytes) -> Iterator[bytes]:
+    """One frame after the other, each with its blank line."""
+    start = 0
+    for blank in _BLANK_LINE.finditer(frames):
+        yield frames[start : blank.end()]
+        start = blank.end()
+    if start < len(frames):
+        yield frames[start:]
+
+
 class WholeFrames:
     """Cuts bytes on their way where a frame ends: of each frame all goes on, or nothing yet.
 
     However small the pieces are, each byte is looked at a few times only.
+
+    Args:
+        max_event: the most bytes of a frame that are held.
     """
 
-    __slots__ = ("_held",)
+    __slots__ = ("_held", "_max_event")
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_event: int = MAX_EVENT) -> None:
         self._held = bytearray()
+        self._max_event = max_event
 
     def __bool__(self) -> bool:
         """Whether a part of a frame is held."""
         return bool(self._held)
 
     def feed(self, chunk: bytes) -> bytes:
-        """All that has come, up to the last blank line; the rest is held."""
+        """All that has come, up to the last blank line; the rest is held.
+
+        Raises:
+            InvalidUpstreamResponse: a frame is larger than `max_event`. It is not held any longer.
+        """
         if not self._held and chunk.endswith(BLANK_LINES):
             return chunk
         # a blank line may have begun with the last bytes that are held
         overlap = bytes(self._held[1 - _LONGEST :])
         window = overlap + chunk
-        end = max((window.rfind(blank) + len(blank) for blank in BLANK_LINES if blank in window), default=0)
+        blanks = BLANK_LINES if _CR in window else BLANK_LINES[:1]
+        end = max([place + len(blank) for blank in blanks if (place := window.rfind(blank)) >= 0], default=0)
         if not end:
             self._held += chunk
+            if len(self._held) > self._max_event:
+                self._held.clear()
+                raise InvalidUpstreamResponse(f"the upstream sent an event of more than {self._max_event} bytes")
             return b""
         cut = end - len(overlap)
         out = bytes(self._held) + chunk[:cut]

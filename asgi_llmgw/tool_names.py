@@ -77,14 +77,21 @@ class ToolNames:
                     self._held[event.index] = [part.arguments]
                     call = msgspec.structs.replace(call, arguments="")
                 return (PartStart(event.index, call, event.choice),)
-            case ToolInputDelta() if event.index in self._held:
-                self._held[event.index].append(event.fragment)
+            case ToolInputDelta() if self.holds(event):
                 return ()
             case PartEnd() if event.index in self._held:
                 text = _unwrapped("".join(self._held.pop(event.index)))
                 return (ToolInputDelta(event.index, text), event) if text else (event,)
             case _:
                 return (event,)
+
+    def holds(self, delta: ToolInputDelta) -> bool:
+        """Whether a fragment is one of a free text, which is kept until that is whole."""
+        held = self._held.get(delta.index)
+        if held is None:
+            return False
+        held.append(delta.fragment)
+        return True
 
     def _part(self, part: OutputPart) -> OutputPart:
         if not isinstance(part, ToolCallPart):

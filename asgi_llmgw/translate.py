@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, final
+from typing import Final
 
 import msgspec
 
@@ -15,19 +15,13 @@ from asgi_llmgw.errors import UpstreamError
 from asgi_llmgw.ir import (
     ChatRequest,
     ChatResponse,
-    ChoiceEnd,
+    Delta,
     Diagnostic,
-    FinishReason,
-    PartStart,
     Protocol,
-    ReasoningPart,
-    ResponseEnd,
     ServerTool,
     StreamEvent,
     StreamFault,
     TextDelta,
-    TextPart,
-    Usage,
     UsageUpdate,
 )
 from asgi_llmgw.ir.events import ReasoningDelta, ToolInputDelta
@@ -36,7 +30,8 @@ from asgi_llmgw.reasoning.answers import Carrier, carrier, carry_response
 from asgi_llmgw.reasoning.bodies import TAKEN_OUT, carries_state, without_foreign_state
 from asgi_llmgw.reasoning.requests import addressed_to, restore_state
 from asgi_llmgw.reasoning.turns import TurnRecorder
-from asgi_llmgw.sse import Comment, ServerSentEvent, SSEDecoder
+from asgi_llmgw.sse import Comment
+from asgi_llmgw.streams import Heard, Ping, Run, StreamReader
 from asgi_llmgw.tool_names import ToolNames
 
 _DEFAULT_PROFILE: Final = Profile()
@@ -199,108 +194,11 @@ def translate_error(status: int, body: bytes, *, source: Protocol, target: Proto
     return codec(target).encode_error(codec(source).decode_error(status, body))
 
 
-@final
-class _Ping(msgspec.Struct, frozen=True):
-    """The upstream says no more than that it is still there."""
-
-
-_PING: Final = _Ping()
-_KEEP_ALIVE: Final[Mapping[Protocol, Comment]] = {"openai_chat": Comment("keep-alive")}
+_KEEP_ALIVE: Final[Mapping[Protocol, bytes]] = {"openai_chat": Comment("keep-alive").encode()}
 """What tells a client that nothing has happened yet; clients of Gemini would take a comment for JSON."""
 
 
-class StreamObserver:
-    """What a stream has told so far, whoever forwards it.
-
-    Attributes:
-        usage: tokens, the last report wins; None while nothing was reported.
-        finish_reason: how the first choice ended.
-        fault: the error the stream broke with.
-        content: something a user would see has come.
-        ended: the stream is whole.
-        text_length: characters of text, reasoning and tool input so far, for an estimate where usage is missing.
-    """
-
-    __slots__ = ("content", "ended", "fault", "finish_reason", "text_length", "usage")
-
-    def __init__(self) -> None:
-        self.usage: Usage | None = None
-        self.finish_reason: FinishReason | None = None
-        self.fault: UpstreamError | None = None
-        self.content = False
-        self.ended = False
-        self.text_length = 0
-
-    def observe(self, event: StreamEvent) -> None:
-        """Take note of one event."""
-        if type(event) is TextDelta or type(event) is ReasoningDelta:
-            self.text_length += len(event.text)
-            self.content = True
-            return
-        if type(event) is UsageUpdate:  # some vendors send one with every word
-            self.usage = event.usage
-            return
-        match event:
-            case ToolInputDelta():
-                self.text_length += len(event.fragment)
-            case PartStart():
-                if not isinstance(event.part, (TextPart, ReasoningPart)):
-                    self.content = True
-            case ChoiceEnd():
-                if self.finish_reason is None:
-                    self.finish_reason = event.finish
-            case ResponseEnd():
-                self.ended = self.content = True
-            case StreamFault():
-                self.fault = event.error
-            case _:
-                pass
-
-
-class _Stream(StreamObserver):
-    """Bytes of an event stream, decoded as far as they go; broken framing becomes a `StreamFault`."""
-
-    __slots__ = ("_decoder", "_frames")
-
-    def __init__(self, protocol: Protocol) -> None:
-        super().__init__()
-        self._frames = SSEDecoder()
-        self._decoder = codec(protocol).stream_decoder()
-
-    def _events(self, chunk: bytes | None) -> list[StreamEvent | _Ping]:
-        """What a chunk tells, or the end of input; nothing is read, and so nothing kept, once the stream is over."""
-        events: list[StreamEvent | _Ping] = []
-        over = self.ended or self.fault is not None
-        if over:
-            return events
-        decode, observe = self._decoder.feed, self.observe
-        try:
-            for frame in self._frames.close() if chunk is None else self._frames.feed(chunk):
-                if self.ended or self.fault is not None:
-                    break
-                if frame.event == "ping":
-                    events.append(_PING)
-                for event in decode(frame):
-                    observe(event)
-                    events.append(event)
-        except UpstreamError as error:
-            events.append(self._observed(StreamFault(error)))
-        return events
-
-    def _last_events(self, error: UpstreamError | None) -> list[StreamEvent | _Ping]:
-        events = self._events(None)
-        if self.fault is None:
-            for event in self._decoder.close():
-                cause = error if isinstance(event, StreamFault) else None
-                events.append(self._observed(event if cause is None else StreamFault(cause)))
-        return events
-
-    def _observed(self, event: StreamEvent) -> StreamEvent:
-        self.observe(event)
-        return event
-
-
-class StreamTranslator(_Stream):
+class StreamTranslator(StreamReader):
     """Translate a stream while it runs.
 
     Feed it the upstream's bytes as they come, cut anywhere; it gives the client's bytes. `close()` ends the stream as
@@ -339,9 +237,9 @@ class StreamTranslator(_Stream):
         if carriers_key is not None and source != target:
             self._carrier = carrier(source, target, carriers_key)
         self._begun = False
-        self._keep_alive = _KEEP_ALIVE.get(target)
         client = codec(target)
         self._newline = client.frame_newline
+        self._keep_alive = _KEEP_ALIVE.get(target)
         self._encoder = client.stream_encoder(context or StreamContext(model=model, include_usage=include_usage))
 
     @property
@@ -351,7 +249,13 @@ class StreamTranslator(_Stream):
 
     def feed(self, chunk: bytes) -> bytes:
         """The client's bytes for this chunk of the upstream's; often empty. Never raises for what the upstream sent."""
-        return self._encode(self._events(chunk))
+        if self.over:
+            return b""
+        try:
+            frames = self._held.feed(chunk)
+        except UpstreamError as error:
+            return self._encode([self._observed(StreamFault(error))])
+        return self._encode(self._read(frames)) if frames else b""
 
     def close(self, error: UpstreamError | None = None) -> bytes:
         """The client's last bytes, after the upstream's last.
@@ -359,37 +263,46 @@ class StreamTranslator(_Stream):
         Args:
             error: why the upstream's transport broke, if it did; it is told unless the stream was whole already.
         """
-        out = self._encode(self._last_events(error))
+        out = self._encode([*self._read(self._held.close()), *self._read_end(error)])
         return out + b"".join(frame.encode(self._newline) for frame in self._encoder.close())
 
-    def _encode(self, events: list[StreamEvent | _Ping]) -> bytes:
-        newline, encode, carrier = self._newline, self._encoder.feed, self._carrier
-        thoughts_too, inputs_too = self._recorder is None, self._names is None
-        out: list[ServerSentEvent | Comment] = []
-        for event in events:
-            if (
-                type(event) is TextDelta
-                or (type(event) is ReasoningDelta and thoughts_too)
-                or (type(event) is ToolInputDelta and inputs_too)
-            ):
-                # nearly all events are these, and nobody but the carrier alters them
-                out += encode(event if carrier is None else carrier.delta(event))
-            elif type(event) is UsageUpdate:
-                out += encode(event)  # nobody at all
-            elif type(event) is _Ping:
+    def _encode(self, heard: list[Heard]) -> bytes:
+        newline, encode = self._newline, self._encoder.feed
+        out: list[bytes] = []
+        for event in heard:
+            if type(event) is Run:
+                out.append(self._encode_run(event))
+            elif type(event) is Ping:
                 # before the first output the answer may still become an error with a status
-                if self._keep_alive is not None and (out or self._begun):
+                if self._keep_alive is not None and (self._begun or any(out)):
                     out.append(self._keep_alive)
+            elif type(event) is UsageUpdate:  # alters with every chunk of some vendors, and for nobody else
+                out += [frame.encode(newline) for frame in encode(event)]
             else:
                 for told in self._told(event):
-                    out += encode(told)
-        self._begun = self._begun or bool(out)
-        if len(out) == 1:
-            return out[0].encode(newline)
-        return b"".join([frame.encode(newline) for frame in out])
+                    for frame in encode(told):
+                        out.append(frame.encode(newline))
+        encoded = b"".join(out)
+        self._begun = self._begun or bool(encoded)
+        return encoded
+
+    def _encode_run(self, run: Run) -> bytes:
+        """Deltas of one part: what is made of the whole of them is made of each."""
+        whole = self._told_delta(run.whole)
+        if whole is None:
+            return b""
+        encoder, newline = self._encoder, self._newline
+        encoded = encoder.more(whole, run.texts)
+        if encoded is not None:
+            return encoded
+        deltas = [type(whole)(whole.index, text) for text in run.texts]
+        return b"".join(frame.encode(newline) for delta in deltas for frame in encoder.feed(delta))
 
     def _told(self, event: StreamEvent) -> Iterable[StreamEvent]:
         """The event as the client is told it: its own names for tools, other vendors' state where it can be carried."""
+        if type(event) is TextDelta or type(event) is ReasoningDelta or type(event) is ToolInputDelta:
+            delta = self._told_delta(event)
+            return () if delta is None else (delta,)
         if self._recorder is not None:
             self._recorder.observe(event)
         named = (event,) if self._names is None else self._names.event(event)
@@ -397,31 +310,10 @@ class StreamTranslator(_Stream):
             return named
         return [carried for told in named for carried in self._carrier.event(told)]
 
-
-class UsageTap(_Stream):
-    """Reads usage and the end of a stream that is forwarded as it is, from a copy. It never alters the stream, never
-    delays it and never raises.
-
-    Args:
-        protocol: what the stream speaks.
-    """
-
-    __slots__ = ("_last",)
-
-    def __init__(self, protocol: Protocol) -> None:
-        super().__init__(protocol)
-        self._last = b""
-
-    def feed(self, chunk: bytes) -> None:
-        """Look at a chunk that is on its way."""
-        self._last = (self._last + chunk)[-4:] if len(chunk) < 4 else chunk[-4:]
-        self._events(chunk)
-
-    def close(self, error: UpstreamError | None = None) -> None:
-        """The stream has ended, by `error` if its transport broke: from now on `fault` says whether it was whole."""
-        self._last_events(error)
-
-    @property
-    def at_boundary(self) -> bool:
-        """Whether the bytes so far end between two events, so that another may follow."""
-        return not self._last or self._last.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))
+    def _told_delta(self, delta: Delta) -> Delta | None:
+        """The same for the commonest of events; None for what is told when it is whole."""
+        if self._recorder is not None and type(delta) is ReasoningDelta:
+            self._recorder.observe(delta)
+        if self._names is not None and type(delta) is ToolInputDelta and self._names.holds(delta):
+            return None
+        return delta if self._carrier is None else self._carrier.delta(delta)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from asgi_llmgw.json import (
     MAX_DEPTH,
     MAX_NODES,
+    Document,
     JSONError,
     JSONValue,
     as_bool,
@@ -314,3 +315,71 @@ def test_types_are_named_as_json_names_them() -> None:
     values: list[JSONValue] = [None, False, 1, 1.5, "", [], {}]
     names = ["null", "a boolean", "a number", "a number", "a string", "an array", "an object"]
     assert [type_name(value) for value in values] == names
+
+
+OBJECTS = st.dictionaries(TEXT, VALUES, max_size=6)
+
+
+@given(OBJECTS, TEXT, VALUES)
+def test_a_document_changes_as_any_object_does(value: dict[str, JSONValue], name: str, changed: JSONValue) -> None:
+    """The quick way comes to the same as the general one, to the byte."""
+    body = dumps(value)
+    document = Document(body)
+    assert document.members() == members(body)
+    assert document.is_compact() or not value or b"\\" in body
+    found = with_members(document, {name: changed})
+    assert found == with_members(body, {name: changed})
+    assert members(found) == members(bytes(found))
+
+
+@given(OBJECTS, TEXT)
+def test_a_document_takes_another_model_as_any_object_does(value: dict[str, JSONValue], model: str) -> None:
+    for body in (dumps(value), dumps({"model": "one", **value}), stdlib.dumps({**value, "model": "one"}).encode()):
+        assert replace_model(Document(body), model) == replace_model(body, model)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":1,"a":1}',
+        b'{"a":1,"\\u0061":1}',
+        b'{"a": 1}',
+        b'{"a":1} ',
+        b'\n{"a":1}',
+        BOM + b'{"a":1}',
+        b'{"a":1 ,"b":2}',
+        b"{}",
+    ],
+)
+def test_a_document_is_compact_only_without_spaces_and_repetitions(body: bytes) -> None:
+    assert not Document(body).is_compact()
+    assert Document(b'{"a":1,"b":{"a":1}}').is_compact()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"model":"a","x":1,"model":"b"}', b'{"model":"a","x":1,"mo\\u0064el":"b"}', b'{"model":"a", "model":"b"}'],
+)
+def test_a_document_hides_no_repeated_member(body: bytes) -> None:
+    assert repeated_member(Document(body), ("model",)) == "model"
+
+
+def test_a_document_that_is_no_object_raises_as_others_do() -> None:
+    for body in (b"[1]", b"{", b""):
+        with pytest.raises(JSONError):
+            Document(body).members()
+        assert repeated_member(Document(body), ("model",)) is None
+
+
+def test_what_a_document_remembers_does_not_keep_it_alive() -> None:
+    """No circle: a large body is gone with its request, and not when the collector comes by."""
+    gone = []
+
+    class Watched(Document):
+        def __del__(self) -> None:
+            gone.append(True)
+
+    document = Watched(b'{"a":1}')
+    document.members()
+    del document
+    assert gone == [True]

@@ -17,8 +17,9 @@ from asgi_llmgw.errors import InvalidRequest, UpstreamError
 from asgi_llmgw.json import JSONValue, dumps, loads, loads_object, members
 from asgi_llmgw.protocols import PROTOCOLS, SERVED, Profile, RequestHead, StreamContext, codec
 from asgi_llmgw.sse import ServerSentEvent, SSEDecoder
-from asgi_llmgw.translate import StreamTranslator, UsageTap
+from asgi_llmgw.translate import StreamTranslator
 from tests.strategies import JSON, OBJECT, plain_requests, plain_responses, tellings
+from tests.taps import UsageTap
 from tests.wire import Recording, needs_wire, recordings
 
 FOLDERS: dict[ir.Protocol, tuple[str, ...]] = {

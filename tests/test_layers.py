@@ -26,7 +26,7 @@ FLOORS = (
         "protocols.gemini_generate",
     ),
     ("protocols",),
-    ("operations", "reasoning", "tool_names"),
+    ("operations", "reasoning", "streams", "tool_names"),
     ("translate",),
     ("uploads",),
     ("answer", "interrupt", "signing"),

@@ -16,7 +16,7 @@ from asgi_llmgw import ir
 from asgi_llmgw.errors import UpstreamError
 from asgi_llmgw.passthrough import PassThrough
 from asgi_llmgw.protocols import PROTOCOLS, SERVED, codec
-from asgi_llmgw.translate import UsageTap, translate_response
+from asgi_llmgw.translate import translate_response
 from tests.pairs import (
     ANSWERS,
     BROKEN_CALL,
@@ -36,6 +36,7 @@ from tests.pairs import (
     whole,
 )
 from tests.strategies import responses, tellings
+from tests.taps import UsageTap
 from tests.wire import needs_wire
 
 Report = Callable[[str, int], None]

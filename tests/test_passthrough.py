@@ -6,7 +6,6 @@ from asgi_llmgw.errors import UpstreamError
 from asgi_llmgw.json import JSONObject, JSONValue, as_object, dumps, loads_object
 from asgi_llmgw.passthrough import PassThrough, ask_for_usage, hide_usage, tells_finish
 from asgi_llmgw.protocols import codec, skim_response
-from asgi_llmgw.sse import ServerSentEvent
 from tests.samples import CHAT_ERROR, CHAT_USAGE, DONE, chat_chunk, chat_stream, frame, messages_stream
 from tests.wire import needs_wire, recordings
 
@@ -44,15 +43,28 @@ def test_other_stream_options_are_kept() -> None:
 
 def test_hiding_usage_leaves_all_other_bytes() -> None:
     data = b'{"choices":[{"delta":{"content":",\\"usage\\":null"}}],"usage":null,"x": 1}'
-    hidden = hide_usage(ServerSentEvent(data))
-    assert hidden is not None
-    assert hidden.data == b'{"choices":[{"delta":{"content":",\\"usage\\":null"}}],"x": 1}'
+    assert hide_usage(b"data: %b\n\n" % data) == (
+        b'data: {"choices":[{"delta":{"content":",\\"usage\\":null"}}],"x": 1}\n\n'
+    )
+    assert hide_usage(b'data: {"choices": [1], "usage": null}\r\n\r\n') == b'data: {"choices": [1]}\r\n\r\n'
 
 
 def test_a_first_chunk_without_choices_is_kept() -> None:
     """F154: Azure's content filter results come so."""
-    data = b'{"choices":[],"prompt_filter_results":[],"usage":null}'
-    assert hide_usage(ServerSentEvent(data)) is not None
+    first = b'data: {"choices":[],"prompt_filter_results":[]}\n\n'
+    assert hide_usage(first.replace(b"]}", b'],"usage":null}')) == first
+
+
+def test_only_the_frame_of_usage_alone_is_taken_out() -> None:
+    last = frame({"choices": [], "usage": {"total_tokens": 1}})
+    kept = (
+        b": usage\n\n",
+        b'data: not JSON "choices":[]\n\n',
+        b'data: {"x":{"choices":[]},"usage":{}}\n\n',
+        b'data: {"choices":[{}],"usage":{}}\n\n',
+        b': "choices":[]\n\n',
+    )
+    assert hide_usage(last.join(kept)) == b"".join(kept)
 
 
 def test_usage_is_read_and_taken_out() -> None:
@@ -67,7 +79,7 @@ def test_a_last_frame_without_its_blank_line_is_kept() -> None:
     passing = PassThrough("openai_chat", without_usage=True)
     chunks = b"".join(chat_stream("Hi"))
     out = passing.forward(chunks[:-1]) + passing.end()
-    assert out.endswith(DONE) and passing.fault is None
+    assert out == chunks[:-1] and passing.fault is None
 
 
 @pytest.mark.parametrize("without_usage", [False, True])
@@ -96,9 +108,10 @@ def test_the_vendors_own_error_event_is_not_told_twice() -> None:
 def test_an_endless_event_is_a_fault_and_not_an_exception(without_usage: bool) -> None:
     """F145."""
     passing = PassThrough("openai_chat", without_usage=without_usage)
-    for _ in range(18):
-        passing.forward(b"data: " + b"x" * 1024 * 1024)
-    assert passing.fault is not None
+    out = b"".join([passing.forward(b"data: " + b"x" * 1024 * 1024) for _ in range(18)])
+    assert passing.fault is not None and out == b""
+    assert passing.forward(b"\n\ndata: [DONE]\n\n") == b""
+    assert loads_object(passing.end().removeprefix(b"data: "))["error"]
 
 
 def test_a_finish_is_seen_in_the_bytes_and_an_empty_one_is_none() -> None:
@@ -108,6 +121,17 @@ def test_a_finish_is_seen_in_the_bytes_and_an_empty_one_is_none() -> None:
     assert not tells_finish("openai_chat", chat_chunk({"content": 'say "finish_reason":"stop"'}))
     assert [tells_finish("anthropic_messages", chunk) for chunk in messages_stream("Hi")].count(True) == 1
     assert not tells_finish("gemini_generate", frame({"candidates": [{"finishReason": "STOP"}]}))
+
+
+def test_a_finish_is_remembered_wherever_its_frame_is_cut() -> None:
+    stream = b"".join(chat_stream("Hel", "lo"))
+    told = stream.index(b"\n\n", stream.index(b'"stop"')) + 2
+    for cut in range(len(stream)):
+        passing = PassThrough("openai_chat")
+        passing.forward(stream[:cut])
+        assert passing.finished is (cut >= told)
+        passing.forward(stream[cut:])
+        assert passing.finished
 
 
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])

@@ -14,7 +14,7 @@ from openai._streaming import SSEDecoder as OpenAIDecoder
 from asgi_llmgw import ir
 from asgi_llmgw.errors import InvalidUpstreamResponse
 from asgi_llmgw.passthrough import PassThrough
-from asgi_llmgw.sse import Comment, ServerSentEvent, SSEDecoder, WholeFrames
+from asgi_llmgw.sse import Comment, ServerSentEvent, SSEDecoder, WholeFrames, each_frame
 
 Event = ServerSentEvent
 
@@ -280,3 +280,16 @@ def test_a_large_frame_in_small_pieces_takes_little_time(protocol: ir.Protocol) 
     assert {passing.forward(piece) for _ in range(count)} == {b""}
     out = passing.forward(b'"}\n\n')
     assert len(out) == count * len(piece) + len(b'data: {"type":"' + b'"}\n\n')
+
+
+def test_frames_are_told_apart_by_their_blank_lines() -> None:
+    frames = [b"data: 1\n\n", b"data: 2\r\n\r\n", b"data: 3\ndata: 4\n\n", b": 5"]
+    assert [*each_frame(b"".join(frames))] == frames
+    assert [*each_frame(b"".join(frames[:-1]))] == frames[:-1]
+
+
+def test_a_frame_without_an_end_is_not_held_for_ever() -> None:
+    whole = WholeFrames(max_event=10)
+    with pytest.raises(InvalidUpstreamResponse):
+        whole.feed(b"data: 12345")
+    assert not whole

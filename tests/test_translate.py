@@ -8,7 +8,7 @@ from asgi_llmgw.ir import Protocol
 from asgi_llmgw.json import JSONObject, JSONValue, as_list, as_object, dumps, loads_object
 from asgi_llmgw.protocols import PROTOCOLS
 from asgi_llmgw.sse import SSEDecoder
-from asgi_llmgw.translate import UsageTap, translate_error
+from asgi_llmgw.translate import translate_error
 from tests.samples import (
     CHAT_ERROR,
     DONE,
@@ -22,6 +22,7 @@ from tests.samples import (
     messages_stream,
     responses_answer,
 )
+from tests.taps import UsageTap
 
 ANSWERS: dict[Protocol, bytes] = {
     "openai_chat": chat_answer(),

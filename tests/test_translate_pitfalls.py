@@ -10,7 +10,6 @@ from asgi_llmgw.ir import Protocol, Usage
 from asgi_llmgw.json import JSONObject, as_list, as_object, loads_object
 from asgi_llmgw.passthrough import PassThrough
 from asgi_llmgw.sse import SSEDecoder
-from asgi_llmgw.translate import UsageTap
 from tests.samples import (
     CHAT_ROLE,
     MESSAGES_OVERLOADED,
@@ -22,6 +21,7 @@ from tests.samples import (
     messages_answer,
     messages_stream,
 )
+from tests.taps import UsageTap
 
 GEMINI_STREAM = frame(loads_object(gemini_answer()))
 WHOLE: dict[Protocol, bytes] = {

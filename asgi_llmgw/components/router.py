@@ -18,6 +18,7 @@ from asgi_llmgw.asgi import (
 from asgi_llmgw.errors import GatewayError, RequestError
 from asgi_llmgw.exchange import Exchange, Target
 from asgi_llmgw.ir import Protocol
+from asgi_llmgw.json import Document, JSONError
 from asgi_llmgw.operations.table import wire
 from asgi_llmgw.protocols import RequestHead, codec
 from asgi_llmgw.render import send_error
@@ -74,7 +75,7 @@ class RouterMiddleware:
         try:
             if exchange.upload is None:
                 _check_media(exchange.headers)
-            body = await self._read(receive, exchange.headers)
+            body = Document(await self._read(receive, exchange.headers))
             if protocol == "openai_chat" and exchange.operation in (None, "chat"):
                 body = _as_chat(body)
             head = self._head(exchange, protocol, path_with_query(scope), body)
@@ -148,11 +149,16 @@ def _each_once(lists: list[tuple[Target, ...]]) -> tuple[Target, ...]:
     return tuple(dict.fromkeys(target for targets in lists for target in targets))
 
 
-def _as_chat(body: bytes) -> bytes:
+def _as_chat(body: Document) -> Document:
     """Some editors (Cursor) send what is meant for Responses to the path of Chat Completions, and expect chat back."""
-    if b'"input"' not in body or b'"messages"' in body:
+    try:
+        found = body.members()
+    except JSONError:
+        # whoever reads it next says what is wrong with it
         return body
-    return translate_request(body, source="openai_responses", target="openai_chat").body
+    if "input" not in found or "messages" in found:
+        return body
+    return Document(translate_request(body, source="openai_responses", target="openai_chat").body)
 
 
 def _is_name(model: str) -> bool:

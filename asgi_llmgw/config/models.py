@@ -33,6 +33,7 @@ from asgi_llmgw.stall import SEND_STALL
 from asgi_llmgw.timeouts import Timeouts
 from asgi_llmgw.uploads import MAX_UPLOAD
 
+HttpClient: TypeAlias = Literal["httptools", "aiohttp"]
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error", "critical"]
 FieldName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z_]{1,64}$")]
 PlaceName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
@@ -57,6 +58,7 @@ class ServerSettings(BaseModel):
     keep_alive_seconds: int = Field(default=75, ge=1, le=3600)
     drain_seconds: Seconds = 30.0
     heartbeat_seconds: float = Field(default=HEARTBEAT_SECONDS, ge=0, le=3600)
+    http_client: HttpClient = "httptools"
     reload: bool = True
     access_log: bool = True
     log_level: LogLevel = "info"

@@ -12,6 +12,7 @@ from asgi_llmgw.ir import Protocol
 from asgi_llmgw.json import JSONError, JSONObject, as_int, as_object, as_str, loads, members
 from asgi_llmgw.pricing import MAX_TOKENS
 from asgi_llmgw.protocols.base import parse_request
+from asgi_llmgw.protocols.plain import is_large_and_plain
 from asgi_llmgw.tokens import estimate_tokens
 
 DEFAULT_OUTPUT_TOKENS: Final = 1024
@@ -97,10 +98,9 @@ def estimate_operation(body: bytes, operation: str, *, default_output: int = DEF
 
 def _skim(body: bytes, protocol: Protocol) -> tuple[JSONObject, int]:
     """The few small members that matter, and the tokens of all others by their length: no text is decoded."""
-    for mark in _MARKS:
-        if mark in body:
-            request = parse_request(body)
-            return request, estimate_tokens(request)
+    if _is_uneven(body):
+        request = parse_request(body)
+        return request, estimate_tokens(request)
     try:
         found = members(body)
         request = {name: loads(found[name]) for name in _SMALL[protocol] if name in found}
@@ -112,6 +112,10 @@ def _skim(body: bytes, protocol: Protocol) -> tuple[JSONObject, int]:
     for name in request:
         length -= len(name) + len(found[name])
     return request, math.ceil(length / _BYTES_PER_TOKEN)
+
+
+def _is_uneven(body: bytes) -> bool:
+    return not is_large_and_plain(body) and any(mark in body for mark in _MARKS)
 
 
 def _first(settings: JSONObject, names: tuple[str, ...], ceiling: int) -> int | None:

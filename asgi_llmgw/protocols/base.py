@@ -12,9 +12,9 @@ from typing import Final, Protocol
 import msgspec
 
 from asgi_llmgw.errors import ErrorKind, GatewayError, InvalidRequest, UpstreamError
-from asgi_llmgw.ir import ChatRequest, ChatResponse, Diagnostic, StreamEvent
-from asgi_llmgw.json import JSONError, JSONObject, loads_request
-from asgi_llmgw.sse import ServerSentEvent
+from asgi_llmgw.ir import ChatRequest, ChatResponse, Delta, Diagnostic, StreamEvent
+from asgi_llmgw.json import JSONError, JSONObject, dumps, dumps_lines, loads_request
+from asgi_llmgw.sse import ServerSentEvent, without_separators
 
 JSON: Final = b"application/json"
 EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
@@ -133,6 +133,16 @@ class StreamDecoder(Protocol):
 
     def feed(self, frame: ServerSentEvent, /) -> Iterable[StreamEvent]: ...
 
+    @property
+    def plain(self) -> bool:
+        """Whether the last frame held one delta and nothing else that counts: with another text in it, it would tell
+        that text and change nothing else."""
+        ...
+
+    def more(self, delta: Delta, /) -> None:
+        """Such frames have come again, and were not read: this is all they brought."""
+        ...
+
     def close(self) -> Iterable[StreamEvent]:
         """End of input. No terminal frame seen: a `StreamFault`, never a made-up stop."""
         ...
@@ -145,6 +155,10 @@ class StreamEncoder(Protocol):
     def diagnostics(self) -> tuple[Diagnostic, ...]: ...
 
     def feed(self, event: StreamEvent, /) -> Iterable[ServerSentEvent]: ...
+
+    def more(self, whole: Delta, texts: list[str], /) -> bytes | None:
+        """The frames of many deltas, none of them empty; `whole` is all in one. None where each of them must be fed."""
+        ...
 
     def close(self) -> Iterable[ServerSentEvent]: ...
 
@@ -180,6 +194,15 @@ class Codec(Protocol):
     def stream_decoder(self) -> StreamDecoder: ...
 
     def stream_encoder(self, context: StreamContext, /) -> StreamEncoder: ...
+
+
+def same_frames(before: bytes, texts: list[str], after: bytes) -> bytes:
+    """Frames on the wire that differ in their text alone: what stands before it in each, and after it."""
+    if len(texts) == 1:
+        frames = b"%b%b%b" % (before, dumps(texts[0]), after)
+    else:
+        frames = before + dumps_lines(texts).replace(b"\n", after + before)[: -len(before)]
+    return frames if frames.isascii() else without_separators(frames)
 
 
 class Diagnostics:

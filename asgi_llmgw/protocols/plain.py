@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from asgi_llmgw.ir import Message, Role, TextPart
-from asgi_llmgw.json import MAX_NODES, JSONValue
+from asgi_llmgw.json import MAX_NODES, Document, JSONError, JSONValue
 from asgi_llmgw.protocols.base import RequestHead
 
 
@@ -20,16 +20,24 @@ class _Head(msgspec.Struct):
     stream: bool | None = None
 
 
+_NULL: Final = msgspec.Raw(b"null")
 _read_head: Final = msgspec.json.Decoder(_Head).decode
+_text: Final = msgspec.json.Decoder(str).decode
+_choice: Final = msgspec.json.Decoder(bool | None).decode
 
 
 def plain_head(body: bytes) -> RequestHead | None:
     """Model and stream where they are members of the request; all else is skipped. None where they are not, or odd."""
     try:
-        head = _read_head(body)
+        head = _read_head(body) if not isinstance(body, Document) else _head_of(body.members())
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
     return RequestHead(head.model, head.stream or False) if head.model else None
+
+
+def _head_of(found: Mapping[str, msgspec.Raw]) -> _Head:
+    stream = found.get("stream")
+    return _Head(_text(found.get("model", _NULL)), None if stream is None else _choice(stream))
 
 
 _Type = TypeVar("_Type")
@@ -56,3 +64,34 @@ def plain_message(message: JSONValue, roles: Mapping[str, Role]) -> Message | No
     if type(text) is not str or not text or type(role) is not str or role not in roles:
         return None
     return Message(roles[role], (TextPart(text),))
+
+
+class _Turn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    role: str
+    content: str
+
+
+_turns: Final = msgspec.json.Decoder(str | list[_Turn]).decode
+_CONVERSATION: Final = ("messages", "input")
+_LARGE: Final = 16 * 1024
+
+
+def is_large_and_plain(body: bytes) -> bool:
+    """Whether what was said so far is nothing but texts: no pictures, no calls, no state of anybody's reasoning.
+
+    Only of large requests, where reading the texts is quicker than looking through them for several words.
+    """
+    if len(body) < _LARGE or not isinstance(body, Document):
+        return False
+    if body.is_plain is None:
+        body.is_plain = _is_plain(body)
+    return body.is_plain
+
+
+def _is_plain(body: Document) -> bool:
+    try:
+        found = body.members()
+        said = next((found[name] for name in _CONVERSATION if name in found), None)
+        return said is not None and _turns(said) is not None
+    except (JSONError, msgspec.DecodeError, ValueError, RecursionError):
+        return False

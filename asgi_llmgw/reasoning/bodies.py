@@ -15,6 +15,7 @@ from typing import Final
 from asgi_llmgw.ir import Diagnostic, Protocol
 from asgi_llmgw.json import JSONError, JSONObject, JSONValue, as_list, as_object, dumps, loads_object
 from asgi_llmgw.protocols.base import STATE_MARK
+from asgi_llmgw.protocols.plain import is_large_and_plain
 from asgi_llmgw.reasoning.envelope import MARK, STANDARD, open_envelope
 
 _STATE_MARK: Final = base64.b64encode(STATE_MARK).rstrip(b"=").decode()
@@ -30,7 +31,7 @@ TAKEN_OUT: Final = Diagnostic("messages", "dropped", "info", "State of other ven
 
 def carries_state(body: bytes) -> bool:
     """Whether something may have been sealed in it, by a search that costs next to nothing."""
-    return any(mark in body for mark in _MARKS)
+    return not is_large_and_plain(body) and any(mark in body for mark in _MARKS)
 
 
 def without_foreign_state(body: bytes, protocol: Protocol, key: bytes, *, signed_calls: bool = False) -> bytes:

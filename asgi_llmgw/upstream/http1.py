@@ -79,8 +79,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def rest(self) -> bool:
         """The call is over. Whether another one may follow: only where nothing can have been left of this one."""
-        answer = self._answer
-        if answer is None or not (answer.reusable and self._sent and not answer.overflows and self.usable):
+        answer, transport = self._answer, self._transport
+        if answer is None or not answer.reusable or answer.overflows or not self._sent:
+            return False
+        if transport is None or transport.is_closing() or transport.get_write_buffer_size():
             return False
         self._answer = None
         self._end = inf

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from math import inf
@@ -89,6 +90,26 @@ async def test_an_answer_that_came_before_the_question_is_none(upstream: Httptoo
         await ended.wait()
         answer = await connection.ask(UpstreamRequest(url="http://a.example"), b"", end=inf)
         assert answer.error is not None and not answer.status
+
+
+async def test_an_answer_that_came_before_the_end_of_the_question_is_the_last_one(upstream: HttptoolsUpstream) -> None:
+    """F134."""
+    second, connections = asyncio.Event(), itertools.count(1)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if next(connections) == 2:
+            second.set()
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await second.wait()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for _ in range(2):
+            async with upstream.open(UpstreamRequest(url=url, body=b"x" * MANY)) as answer:
+                assert await answer.aread(limit=9) == b"{}"
+        await second.wait()
 
 
 async def test_a_connection_given_up_before_it_stood_does_not_stand(upstream: HttptoolsUpstream) -> None:

@@ -365,8 +365,3 @@ def test_nothing_is_opened_when_it_is_imported_or_made() -> None:
         pytest.skip("needs /proc")
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["0", "1", "False"]
-
-
-def test_nobody_needs_httptools_who_does_not_ask_for_it() -> None:
-    script = "import sys, asgi_llmgw.app; sys.exit('httptools' in sys.modules)"
-    subprocess.run([sys.executable, "-c", script], check=True)

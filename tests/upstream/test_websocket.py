@@ -13,7 +13,8 @@ import pytest
 
 from asgi_llmgw.errors import UpstreamError
 from asgi_llmgw.timeouts import Timeouts
-from asgi_llmgw.upstream.websocket import AiohttpRealtime, Closed, Refusal, SocketRequest, UpstreamSocket
+from asgi_llmgw.upstream.aiohttp_websocket import AiohttpRealtime
+from asgi_llmgw.upstream.websocket import Closed, Refusal, SocketRequest, UpstreamSocket
 from tests.realtime.vendor import CREATED, Refused, echo, vendor_of
 
 pytestmark = pytest.mark.anyio

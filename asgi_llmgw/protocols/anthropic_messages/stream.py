@@ -14,6 +14,7 @@ from typing import Final
 from asgi_llmgw.errors import InvalidUpstreamResponse
 from asgi_llmgw.ir import (
     ChoiceEnd,
+    Delta,
     Opaque,
     OutputPart,
     PartEnd,
@@ -67,12 +68,15 @@ class _Block:
 
 
 class MessagesDecoder:
-    """Frames of a Messages stream in, events out."""
+    """Frames of a Messages stream in, events out.
 
-    __slots__ = ("_called", "_ended", "_ending", "_next_index", "_offset", "_open", "_started", "_usage")
+    `plain`: the last of them held one delta and nothing else.
+    """
+
+    __slots__ = ("_called", "_ended", "_ending", "_next_index", "_offset", "_open", "_started", "_usage", "plain")
 
     def __init__(self) -> None:
-        self._started = self._ended = self._called = False
+        self._started = self._ended = self._called = self.plain = False
         self._open: dict[int, _Block] = {}
         self._next_index = 0
         self._offset = 0
@@ -82,7 +86,14 @@ class MessagesDecoder:
     def feed(self, frame: ServerSentEvent, /) -> list[StreamEvent]:
         """The events of one frame; nothing after the end."""
         more = self._more(frame.data) if frame.event == _DELTA else None
+        self.plain = more is not None
         return [more] if more is not None else list(self._read(frame))
+
+    def more(self, delta: Delta, /) -> None:
+        """More of a part, told by frames that were not read."""
+        for block in self._open.values():
+            if block.index == delta.index:
+                block.length += len(delta.fragment if isinstance(delta, ToolInputDelta) else delta.text)
 
     def _more(self, data: bytes) -> StreamEvent | None:
         """What a delta adds to the part of its block, None for a frame that is not as plain as that."""

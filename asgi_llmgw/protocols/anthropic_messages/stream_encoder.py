@@ -16,6 +16,7 @@ from asgi_llmgw.errors import GatewayError, InvalidUpstreamResponse
 from asgi_llmgw.ir import (
     ChoiceEnd,
     CitationPart,
+    Delta,
     Diagnostic,
     FinishReason,
     MediaPart,
@@ -40,7 +41,7 @@ from asgi_llmgw.ir import (
     UsageUpdate,
 )
 from asgi_llmgw.json import JSONObject, dumps, dumps_text
-from asgi_llmgw.protocols.base import Diagnostics, StreamContext
+from asgi_llmgw.protocols.base import Diagnostics, StreamContext, same_frames
 from asgi_llmgw.sse import ServerSentEvent
 
 from .content import text_block
@@ -65,6 +66,7 @@ from .wire import USAGE_TIERS
 _PING: Final = ServerSentEvent(b'{"type":"ping"}', "ping")
 _STOP: Final = ServerSentEvent(b'{"type":"message_stop"}', "message_stop")
 _DELTA: Final = "content_block_delta"
+_BEFORE_DELTA: Final = b"event: content_block_delta\ndata: "
 
 Frames = list[ServerSentEvent]
 
@@ -145,6 +147,14 @@ class MessagesStreamEncoder:
         for told in self._sequencer.feed(event):
             frames += self._tell(told)
         return frames
+
+    def more(self, whole: Delta, texts: list[str], /) -> bytes | None:
+        """The frames of many deltas of the part that is going on."""
+        if whole.index != self._going_on or self._part is None:
+            return None
+        if type(whole) is ToolInputDelta:
+            self._part.fragments.append(whole.fragment)
+        return same_frames(_BEFORE_DELTA + self._before, texts, b"}}\n\n")
 
     def close(self) -> Iterable[ServerSentEvent]:
         """End of events: a stream that was not ended was cut, and is not made to look whole (T9)."""

@@ -14,6 +14,7 @@ from asgi_llmgw.errors import InvalidUpstreamResponse
 from asgi_llmgw.ir import (
     Base64Source,
     ChoiceEnd,
+    Delta,
     Diagnostic,
     FinishReason,
     MediaPart,
@@ -111,6 +112,11 @@ class Candidate:
             return ReasoningDelta(index, text)
         self._text.append(text)
         return TextDelta(index, text)
+
+    def said(self, delta: Delta) -> None:
+        """Take note of what was told of the open text, if it is this one's."""
+        if delta.index == self._open and type(delta) is TextDelta:
+            self._text.append(delta.text)
 
     def close(self, block: FinishReason | None = None) -> Iterator[StreamEvent]:
         """The events of its end: what is open closes, then the citations, then the reason."""

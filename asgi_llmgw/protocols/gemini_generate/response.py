@@ -13,6 +13,7 @@ from asgi_llmgw.errors import InvalidUpstreamResponse
 from asgi_llmgw.ir import (
     ChatResponse,
     Choice,
+    Delta,
     Diagnostic,
     FinishReason,
     ResponseEnd,
@@ -167,6 +168,11 @@ class ResponseReader:
             return None
         usage = self._count(cast(JSONObject, chunk.usage_metadata)) if chunk.usage_metadata else None
         return (delta,) if usage is None else (delta, usage)
+
+    def said(self, delta: Delta) -> None:
+        """An open text has gone on."""
+        for candidate in self._candidates.values():
+            candidate.said(delta)
 
     def _count(self, metadata: JSONObject) -> UsageUpdate | None:
         """The tokens so far, None where nothing new is told of them."""

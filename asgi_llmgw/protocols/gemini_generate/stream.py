@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from asgi_llmgw.errors import InvalidUpstreamResponse, UpstreamError
-from asgi_llmgw.ir import StreamEvent, StreamFault, cut
+from asgi_llmgw.ir import Delta, StreamEvent, StreamFault, cut
 from asgi_llmgw.json import JSONError, loads
 from asgi_llmgw.sse import ServerSentEvent
 
@@ -13,20 +13,28 @@ from .response import ResponseReader
 
 
 class GeminiStreamDecoder:
-    """Frames in, events out. There is no last frame: the answer ends with the body, if it told why."""
+    """Frames in, events out. There is no last frame: the answer ends with the body, if it told why.
 
-    __slots__ = ("_done", "_reader")
+    `plain`: the last chunk held a piece of text, and maybe counts of tokens.
+    """
+
+    __slots__ = ("_done", "_reader", "plain")
 
     def __init__(self) -> None:
         self._reader = ResponseReader()
-        self._done = False
+        self._done = self.plain = False
 
     def feed(self, frame: ServerSentEvent, /) -> Sequence[StreamEvent]:
         """The events of one frame; a broken one is a fault, after which there is nothing more."""
         if self._done:
             return ()
         more = self._reader.more(frame.data)
+        self.plain = more is not None
         return tuple(self._general(frame.data)) if more is None else more
+
+    def more(self, delta: Delta, /) -> None:
+        """More of a text, told by chunks that were not read."""
+        self._reader.said(delta)
 
     def _general(self, data: bytes) -> Iterator[StreamEvent]:
         # no Gemini server ends its streams with this, but servers that imitate it do

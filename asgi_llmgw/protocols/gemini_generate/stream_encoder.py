@@ -40,7 +40,7 @@ from asgi_llmgw.ir import (
 )
 from asgi_llmgw.ir.events import UsageUpdate
 from asgi_llmgw.json import JSONObject, dumps
-from asgi_llmgw.protocols.base import Diagnostics, StreamContext
+from asgi_llmgw.protocols.base import Diagnostics, StreamContext, same_frames
 from asgi_llmgw.sse import ServerSentEvent
 
 from .answer_parts import SIGNATURE, Carried, call_part, logprobs_result, media_part, shows_thoughts, sign, unknown_part
@@ -50,6 +50,7 @@ from .response_encoder import encode_usage, finish_members, prompt_feedback, tim
 
 _HEAD: Final = b'{"candidates":[{"content":{"role":"model","parts":['
 _TEXT: Final = _HEAD + b'{"text":'
+_TEXT_FRAME: Final = b"data: " + _TEXT
 _THOUGHT: Final = b',"thought":true'
 
 
@@ -160,6 +161,21 @@ class GeminiStreamEncoder:
         if not event.text or not self._shown:
             return ()
         return (ServerSentEvent(_TEXT + dumps(event.text) + _THOUGHT + candidate.text_end + self._tail),)
+
+    def more(self, whole: Delta, texts: list[str], /) -> bytes | None:
+        """The frames of many deltas of the part that is being told."""
+        candidate = self._owners.get(whole.index)
+        if candidate is None or candidate.telling != whole.index or candidate.carried or self._ended:
+            return None
+        after = candidate.text_end + self._tail + b"\r\n\r\n"
+        if type(whole) is TextDelta:
+            candidate.texts.append(whole.text)
+            return same_frames(_TEXT_FRAME, texts, after)
+        if type(whole) is ToolInputDelta:
+            candidate.pieces.append(whole.fragment)
+            return b""
+        candidate.pieces.append(whole.text)
+        return same_frames(_TEXT_FRAME, texts, _THOUGHT + after) if self._shown else b""
 
     def close(self) -> Iterable[ServerSentEvent]:
         """End of events: a stream that was not ended was cut, and is not made to look whole."""

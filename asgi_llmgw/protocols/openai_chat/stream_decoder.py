@@ -15,6 +15,7 @@ from asgi_llmgw.ir import (
     Base64Source,
     ChoiceEnd,
     CitationPart,
+    Delta,
     MediaPart,
     Opaque,
     OutputPart,
@@ -39,7 +40,7 @@ from asgi_llmgw.protocols.openai.errors import error_of
 from asgi_llmgw.sse import ServerSentEvent
 
 from .carriers import detail_part, google_signature
-from .flow import Flow
+from .plain import is_plain
 from .response import arguments_text, citation, decode_content, decode_image
 from .usage import decode_logprobs, decode_usage
 from .wire import finish_in
@@ -102,46 +103,49 @@ class _Choice:
 class ChatStreamDecoder:
     """Frames of one upstream stream in, events out; broken input becomes a `StreamFault`."""
 
-    __slots__ = ("_choices", "_ended", "_events", "_flow", "_next", "_started")
+    __slots__ = ("_choices", "_chunk", "_ended", "_events", "_next", "_started")
 
     def __init__(self) -> None:
         self._started = self._ended = False
         self._choices: dict[int, _Choice] = {}
         self._next = 0
         self._events: list[StreamEvent] = []
-        self._flow = Flow()
+        self._chunk: JSONObject = {}
 
     def feed(self, frame: ServerSentEvent, /) -> list[StreamEvent]:
         """The events one frame tells. What comes after the end is ignored."""
         if self._ended:
             return []
-        more = self._flow.more(frame)
-        if more is not None:
-            return [more]
         events = self._events = []
+        if frame.data.strip() == _DONE:
+            self._complete()
+            return events
         try:
             chunk = loads(frame.data)
         except JSONError:
-            if frame.data.strip() == _DONE:
-                self._complete()
-            else:
-                self._fault(StreamFault(InvalidUpstreamResponse("the upstream sent a stream event that is not JSON")))
+            self._fault(StreamFault(InvalidUpstreamResponse("the upstream sent a stream event that is not JSON")))
             return events
         if not isinstance(chunk, dict):
             self._fault(StreamFault(InvalidUpstreamResponse("the upstream sent a stream event that is not an object")))
         elif chunk.get("error") or frame.event == "error":
             self._fault(StreamFault(error_of(200, chunk)))
         else:
-            self._chunk(chunk)
-            told = events[0] if len(events) == 1 and self._flow.learns else None
-            if isinstance(told, (TextDelta, ReasoningDelta, ToolInputDelta)):
-                self._flow.learn(frame.data, chunk, told, self._fragments(told.index))
+            self._chunk = chunk
+            self._read(chunk)
         return events
 
-    def _fragments(self, index: int) -> list[str] | None:
-        """Where the arguments of this part are kept, if it is a call."""
-        calls = (call for choice in self._choices.values() for call in choice.order)
-        return next((call.fragments for call in calls if call.index == index), None)
+    @property
+    def plain(self) -> bool:
+        """Whether the last chunk held one delta and nothing else that counts."""
+        return is_plain(self._chunk)
+
+    def more(self, delta: Delta, /) -> None:
+        """More of a part, told by chunks that were not read."""
+        if type(delta) is ToolInputDelta:
+            for choice in self._choices.values():
+                for call in choice.order:
+                    if call.index == delta.index:
+                        call.fragments.append(delta.fragment)
 
     def close(self) -> list[StreamEvent]:
         """End of input: complete if every choice has told its ending, else cut."""
@@ -158,7 +162,7 @@ class ChatStreamDecoder:
         self._ended = True
         self._events.append(fault)
 
-    def _chunk(self, chunk: JSONObject) -> None:
+    def _read(self, chunk: JSONObject) -> None:
         choices = as_list(chunk.get("choices"))
         if not self._started:
             # Azure begins with a chunk that has nothing but filter results

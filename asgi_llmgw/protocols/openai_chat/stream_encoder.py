@@ -14,6 +14,7 @@ from asgi_llmgw.ir import (
     Base64Source,
     ChoiceEnd,
     CitationPart,
+    Delta,
     Diagnostic,
     MediaPart,
     Opaque,
@@ -35,7 +36,7 @@ from asgi_llmgw.ir import (
     UsageUpdate,
 )
 from asgi_llmgw.json import JSONObject, JSONValue, dumps
-from asgi_llmgw.protocols.base import Diagnostics, StreamContext
+from asgi_llmgw.protocols.base import Diagnostics, StreamContext, same_frames
 from asgi_llmgw.protocols.openai.errors import encode_stream_error
 from asgi_llmgw.protocols.openai.words import SERVICE_TIERS
 from asgi_llmgw.sse import ServerSentEvent
@@ -66,14 +67,16 @@ class _Choice:
 
 
 class _Part:
-    """An open part. Its deltas differ in their text alone: `before` and `after` are what stands around it."""
+    """An open part. Its deltas differ in their text alone: `before` and `after` are what stands around it, `around` is
+    the same on the wire."""
 
-    __slots__ = ("after", "before", "call", "choice", "part", "said", "signed", "text")
+    __slots__ = ("after", "around", "before", "call", "choice", "part", "said", "signed", "text")
 
     def __init__(self, part: TextPart | RefusalPart | ReasoningPart | ToolCallPart, choice: _Choice) -> None:
         self.part = part
         self.choice = choice
         self.before = self.after = b""
+        self.around = b"", b""
         self.call = -1
         self.said = False
         self.signed = False
@@ -144,6 +147,20 @@ class ChatStreamEncoder:
             case _:
                 assert_never(event)
 
+    def more(self, whole: Delta, texts: list[str], /) -> bytes | None:
+        """The frames of many deltas of one part."""
+        part = self._parts.get(whole.index)
+        if part is None or self._ended:
+            return b""
+        if type(whole) is ReasoningDelta:
+            if not self._context.include_thoughts:
+                return b""
+            part.text.append(whole.text)
+        elif type(whole) is ToolInputDelta and part.call < 0:
+            return b""
+        before, after = part.around
+        return same_frames(before, texts, after)
+
     def close(self) -> Iterable[ServerSentEvent]:
         """End of events: a stream that was not ended was cut, and is not made to look whole."""
         if self._ended:
@@ -205,6 +222,7 @@ class ChatStreamEncoder:
         opened = self._parts[index] = _Part(part, choice)
         opened.before = choice.delta + before
         opened.after = after + _NO_FINISH + self._closing
+        opened.around = b"data: " + opened.before, opened.after + b"\n\n"
         return opened
 
     def _open_choice(self, number: int, *, call_first: bool) -> tuple[_Choice, list[ServerSentEvent]]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from asgi_llmgw.ir import (
     ChoiceEnd,
+    Delta,
     OutputPart,
     PartEnd,
     PartStart,
@@ -33,13 +34,13 @@ from asgi_llmgw.protocols.openai.tokens import decode_tokens
 from asgi_llmgw.sse import ServerSentEvent
 
 from .errors import error_of_event, error_of_response
-from .flow import Flow
 from .parts import citation
 from .response_decoder import decode_call, decode_reasoning, decode_whole, text_of
 from .usage import decode_usage
 from .wire import CALL_TYPES, finish_in
 
 _DONE = b"[DONE]"
+_REFUSAL = "response.refusal"
 _BEGINNINGS = frozenset({"response.created", "response.queued", "response.in_progress"})
 _ENDINGS = {"response.completed": "completed", "response.incomplete": "incomplete"}
 
@@ -72,27 +73,23 @@ class _Item:
 
 
 class ResponsesStreamDecoder:
-    """Frames of one upstream stream in, events out; broken input becomes a `StreamFault`."""
+    """Frames of one upstream stream in, events out; broken input becomes a `StreamFault`.
 
-    __slots__ = ("_calls", "_ended", "_events", "_flow", "_items", "_last", "_length", "_next", "_started")
+    `plain`: the last of them was a delta, and deltas hold nothing else that counts.
+    """
+
+    __slots__ = ("_calls", "_ended", "_events", "_items", "_last", "_length", "_next", "_started", "plain")
 
     def __init__(self) -> None:
-        self._started = self._ended = self._calls = False
+        self._started = self._ended = self._calls = self.plain = False
         self._items: dict[int, _Item] = {}
         self._last = 0
         self._length = 0
         self._next = 0
         self._events: list[StreamEvent] = []
-        self._flow: Flow | None = None
 
     def feed(self, frame: ServerSentEvent, /) -> Sequence[StreamEvent]:
         """The events one frame tells. What comes after the end is ignored."""
-        if self._flow is not None:
-            more = self._flow.more(frame.data)
-            if more is not None:
-                return (more,)
-            self._length += self._flow.text_length
-            self._flow = None
         if self._ended or frame.data.strip() == _DONE:
             return []
         try:
@@ -101,16 +98,22 @@ class ResponsesStreamDecoder:
             return self._broken("the upstream sent a stream event that is not JSON")
         if not isinstance(data, dict):
             return self._broken("the upstream sent a stream event that is not an object")
-        self._event(as_str(data.get("type")) or frame.event, data)
+        kind = as_str(data.get("type")) or frame.event
+        self.plain = kind.endswith(".delta") and not kind.startswith(_REFUSAL)
+        self._event(kind, data)
         events, self._events = self._events, []
         return events
+
+    def more(self, delta: Delta, /) -> None:
+        """More of a part, told by frames that were not read."""
+        if type(delta) is TextDelta:
+            self._length += len(delta.text)
 
     def close(self) -> list[StreamEvent]:
         """End of input: without the response object the stream was cut."""
         if self._ended:
             return []
         self._ended = True
-        self._flow = None
         return [cut()]
 
     def _broken(self, reason: str) -> list[StreamEvent]:
@@ -205,13 +208,10 @@ class ResponsesStreamDecoder:
         if item.kind != "message" or item.closed:
             return
         text = item.contents.setdefault(as_int(data.get("content_index")) or 0, _Text())
-        refusal = kind.startswith("response.refusal")
+        refusal = kind.startswith(_REFUSAL)
         if kind.endswith(".delta"):
             tokens = decode_tokens(data.get("logprobs")) or None
             self._say(item, text, delta or "", refusal=refusal, logprobs=data.get("logprobs") if tokens else None)
-            if text.index is not None and not text.closed and not refusal:
-                content = as_int(data.get("content_index")) or 0
-                self._flow = Flow(TextDelta, text.index, kind, self._last, content=content)
             return
         whole = as_str(data.get("refusal" if refusal else "text")) or ""
         if not text.said:
@@ -275,7 +275,6 @@ class ResponsesStreamDecoder:
         if fragment:
             item.said = True
             self._events.append(ToolInputDelta(item.index, fragment))
-            self._flow = Flow(ToolInputDelta, item.index, f"response.{name}.delta", self._last)
 
     def _thought(self, name: str, data: JSONObject) -> None:
         item = self._item(data, "reasoning")
@@ -292,9 +291,6 @@ class ResponsesStreamDecoder:
         item.thought = (name, place)
         item.said = True
         self._events.append(ReasoningDelta(item.index, words))
-        content, summary = (0, place) if name == "reasoning_summary_text" else (place, 0)
-        kind = f"response.{name}.delta"
-        self._flow = Flow(ReasoningDelta, item.index, kind, self._last, content=content, summary=summary)
 
     def _finish(self, item: _Item, value: JSONObject) -> None:
         """The item is complete: say what no event said, and close what is open."""

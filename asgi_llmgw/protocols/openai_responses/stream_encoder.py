@@ -15,6 +15,7 @@ from asgi_llmgw.ir import (
     ChatResponse,
     ChoiceEnd,
     CitationPart,
+    Delta,
     Diagnostic,
     FinishReason,
     MediaPart,
@@ -41,7 +42,7 @@ from asgi_llmgw.ir import (
 )
 from asgi_llmgw.json import JSONObject, JSONValue, as_str, dumps
 from asgi_llmgw.protocols.base import Diagnostics, EncodedResponse, StreamContext
-from asgi_llmgw.sse import ServerSentEvent
+from asgi_llmgw.sse import ServerSentEvent, without_separators
 
 from .echo import response_object
 from .errors import error_event, response_error
@@ -51,6 +52,7 @@ from .usage import encode_usage
 from .wire import NAME, PHASES, finish_out
 
 _EMPTY_DELTA: Final = b'"delta":""'
+_NUMBER: Final = b'{"sequence_number":'
 
 
 class ResponseTeller:
@@ -331,10 +333,11 @@ class ResponseTeller:
 class _Flow:
     """The short way for what nearly all frames are: one more delta of the part that the last one belonged to.
 
-    `opening` and `closing` are what stands around its text, `kind` is the name of the event.
+    `opening` and `closing` are what stands around its text, `kind` is the name of the event; `before` is what its
+    frames begin with on the wire, up to their number.
     """
 
-    __slots__ = ("closing", "index", "kind", "opening", "words")
+    __slots__ = ("before", "closing", "index", "kind", "opening", "words")
 
     def __init__(self, index: int, item: GrowingItem, place: int) -> None:
         self.index = index
@@ -345,6 +348,7 @@ class _Flow:
         # what is inside a string has its quotes escaped, so this is found once
         before, _, self.closing = common.partition(_EMPTY_DELTA)
         self.opening = b',%b"delta":' % before[1:]
+        self.before = b"event: %b\ndata: %b" % (self.kind.encode(), _NUMBER)
 
 
 class ResponsesStreamEncoder:
@@ -379,7 +383,7 @@ class ResponsesStreamEncoder:
                 return ()
             if text:
                 flow.words.append(text)
-                data = b'{"sequence_number":%d%b%b%b' % (self._number, flow.opening, dumps(text), flow.closing)
+                data = b"%b%d%b%b%b" % (_NUMBER, self._number, flow.opening, dumps(text), flow.closing)
                 self._number += 1
                 return (ServerSentEvent(data, flow.kind),)
         frames = self._frames(self._teller.feed(event))
@@ -387,6 +391,18 @@ class ResponsesStreamEncoder:
             self._flowing = self._teller.flowing
             self._flow = None if self._flowing is None else _Flow(*self._flowing, self._teller.place)
         return frames
+
+    def more(self, whole: Delta, texts: list[str], /) -> bytes | None:
+        """The frames of many deltas of the part that the last one belonged to."""
+        flow = self._flow
+        if flow is None or flow.index != whole.index:
+            return None
+        flow.words += texts
+        before, opening, closing = flow.before, flow.opening, flow.closing + b"\n\n"
+        numbered = enumerate(texts, self._number)
+        frames = b"".join([b"%b%d%b%b%b" % (before, n, opening, dumps(text), closing) for n, text in numbered])
+        self._number += len(texts)
+        return frames if frames.isascii() else without_separators(frames)
 
     def close(self) -> Iterable[ServerSentEvent]:
         """End of events: a stream that was not ended was cut, and is not made to look whole."""

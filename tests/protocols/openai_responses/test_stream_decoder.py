@@ -27,6 +27,7 @@ from asgi_llmgw.ir import (
     UsageUpdate,
 )
 from asgi_llmgw.json import JSONObject, JSONValue
+from asgi_llmgw.protocols.openai_responses.stream_decoder import ResponsesStreamDecoder
 from asgi_llmgw.sse import ServerSentEvent
 from tests.protocols.openai_responses.samples import CREATED, call, completed, fault, frame, heard, message, told
 
@@ -179,6 +180,24 @@ def test_sources_are_placed_in_the_whole_answer_and_told_once() -> None:
     )
     source = CitationPart("u", "t", 3, 5, protocol="openai_responses", raw=note)
     assert heard(CREATED, *frames, completed()).parts == (TextPart("aaa"), TextPart("bb"), source, source)
+
+
+def test_the_words_of_one_part_count_for_the_places_of_sources_in_the_next() -> None:
+    cited = frame(
+        "response.output_text.annotation.added",
+        output_index=0,
+        content_index=1,
+        annotation={"type": "url_citation", "url": "u", "start_index": 0, "end_index": 1},
+    )
+    decoder = ResponsesStreamDecoder()
+    for one in (CREATED, added(message("assistant")), delta("one "), delta("two ")):
+        decoder.feed(one)
+    assert decoder.plain
+    decoder.more(TextDelta(0, "three "))
+    events = [event for one in (delta("x", content=1), cited) for event in decoder.feed(one)]
+    (citation,) = [event.part for event in events if isinstance(event, PartStart) and event.index == 2]
+    assert isinstance(citation, CitationPart)
+    assert citation.start == len("one two three ")
 
 
 def test_log_probabilities_are_heard() -> None:

@@ -1,0 +1,47 @@
+"""The general way alone: a stream read frame by frame, to hold every shorter way against it."""
+
+from __future__ import annotations
+
+from asgi_llmgw import ir
+from asgi_llmgw.errors import UpstreamError
+from asgi_llmgw.protocols import StreamContext, codec
+from asgi_llmgw.sse import SSEDecoder
+from asgi_llmgw.streams import StreamObserver
+
+
+class UsageTap(StreamObserver):
+    """Reads a stream in full. It never raises."""
+
+    def __init__(self, protocol: ir.Protocol) -> None:
+        super().__init__()
+        self._frames = SSEDecoder()
+        self._decoder = codec(protocol).stream_decoder()
+        self.events: list[ir.StreamEvent] = []
+
+    def feed(self, chunk: bytes | None) -> None:
+        """A chunk, or the end of input."""
+        if self.over:
+            return
+        try:
+            for frame in self._frames.close() if chunk is None else self._frames.feed(chunk):
+                for event in () if self.over else self._decoder.feed(frame):
+                    self._hear(event)
+        except UpstreamError as error:
+            self._hear(ir.StreamFault(error))
+
+    def close(self) -> None:
+        """The stream has ended."""
+        self.feed(None)
+        for event in self._decoder.close() if self.fault is None else ():
+            self._hear(event)
+
+    def _hear(self, event: ir.StreamEvent) -> None:
+        self.observe(event)
+        self.events.append(event)
+
+    def translated(self, target: ir.Protocol, context: StreamContext) -> bytes:
+        """What a client is told of this, event by event."""
+        spoken = codec(target)
+        encoder = spoken.stream_encoder(context)
+        frames = [frame for event in self.events for frame in encoder.feed(event)] + list(encoder.close())
+        return b"".join(frame.encode(spoken.frame_newline) for frame in frames)
