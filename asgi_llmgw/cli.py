@@ -18,7 +18,7 @@ from asgi_llmgw.config.load import CONFIG_VARIABLE
 from asgi_llmgw.errors import ConfigError, GatewayError
 from asgi_llmgw.ir import Diagnostic
 from asgi_llmgw.json import dumps
-from asgi_llmgw.protocols import PROTOCOLS
+from asgi_llmgw.protocols import PROTOCOLS, SPOKEN
 from asgi_llmgw.providers.table import vendor_table, with_vendor_table
 from asgi_llmgw.routing.routes import Route
 from asgi_llmgw.serve import serve
@@ -102,8 +102,8 @@ def _add_translate(parser: argparse.ArgumentParser) -> None:
         "Reads standard input and writes standard output; what gets lost goes to standard error, a line each. "
         "Requests go from the client's protocol to the vendor's, answers from the vendor's to the client's."
     )
-    parser.add_argument("--from", dest="source", required=True, choices=PROTOCOLS, help="what is read")
-    parser.add_argument("--to", dest="target", required=True, choices=PROTOCOLS, help="what is written")
+    parser.add_argument("--from", dest="source", required=True, choices=SPOKEN, help="what is read")
+    parser.add_argument("--to", dest="target", required=True, choices=SPOKEN, help="what is written")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--request", action="store_true", help="a client's request (the default)")
     kind.add_argument("--response", action="store_true", help="a vendor's answer")

@@ -14,7 +14,7 @@ import anyio
 from asgi_llmgw.errors import UpstreamError
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.logs import describe
-from asgi_llmgw.protocols import codec
+from asgi_llmgw.protocols import upstream_codec
 from asgi_llmgw.providers.base import Provider
 from asgi_llmgw.routing.health import Health
 from asgi_llmgw.upstream.base import Upstream, UpstreamRequest
@@ -96,7 +96,7 @@ class HealthChecks:
                 async with check.upstream.open(request) as response:
                     body = await response.aread(limit=_MAX_ANSWER)
             if response.status >= 400:
-                failure = codec(protocol).decode_error(response.status, body)
+                failure = upstream_codec(protocol).decode_error(response.status, body)
         except UpstreamError as error:
             failure = error
         except TimeoutError:

@@ -13,7 +13,7 @@ from typing import Final
 from asgi_llmgw.errors import UpstreamError
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.json import as_object, loads, loads_object, members, with_members
-from asgi_llmgw.protocols import codec, scrub
+from asgi_llmgw.protocols import scrub, upstream_codec
 from asgi_llmgw.sse import BLANK_LINES, SSEDecoder, each_frame
 from asgi_llmgw.streams import Heard, Run, StreamReader
 
@@ -166,14 +166,21 @@ class PassThrough(StreamReader):
             error: why the transport broke, if it did.
         """
         told = self.fault if self._lost is None else None
-        rest = self._passed(self._held.close())
+        rest = self._passed(self._rest())
         self._read_end(error)
         if self.fault is None:
             return self._terminated(rest)
         if self.fault is told:
             return rest
-        protocol = codec(self._protocol)
+        protocol = upstream_codec(self._protocol)
         return protocol.encode_stream_error(self.fault).encode(protocol.frame_newline)
+
+    def _rest(self) -> bytes:
+        try:
+            return self._held.close()
+        except UpstreamError as error:
+            self.fault = error
+            return b""
 
     def _terminated(self, rest: bytes) -> bytes:
         """The rest of a good stream, with the terminator that its protocol has and the vendor may have left out."""

@@ -13,7 +13,7 @@ from asgi_llmgw._types import Scope, Send
 from asgi_llmgw.errors import GatewayError, RequestError
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.json import dumps
-from asgi_llmgw.protocols import codec
+from asgi_llmgw.protocols import codec, upstream_codec
 
 NO_STORE: Final = (b"cache-control", b"private, no-store")
 DEFAULT_PROTOCOL: Final[Protocol] = "openai_chat"
@@ -50,7 +50,7 @@ async def send_error(
         extra_headers: more headers for this answer (`allow`).
         head: the request was a HEAD: the answer has no body.
     """
-    encoded = codec(protocol or DEFAULT_PROTOCOL).encode_error(_bounded(error), request_id=request_id)
+    encoded = upstream_codec(protocol or DEFAULT_PROTOCOL).encode_error(_bounded(error), request_id=request_id)
     headers = [*encoded.headers, NO_STORE, *request_id_headers(protocol, request_id), *extra_headers]
     if error.retry_after is not None and all(name != b"retry-after" for name, _ in headers):
         headers.append((b"retry-after", str(max(0, math.ceil(error.retry_after))).encode()))

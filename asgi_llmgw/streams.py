@@ -23,9 +23,9 @@ from asgi_llmgw.ir import (
     UsageUpdate,
 )
 from asgi_llmgw.ir.events import ReasoningDelta, ToolInputDelta
-from asgi_llmgw.protocols import codec
+from asgi_llmgw.protocols import upstream_codec, whole_frames
 from asgi_llmgw.refrain import Refrain
-from asgi_llmgw.sse import SSEDecoder, WholeFrames, blank_line
+from asgi_llmgw.sse import SSEDecoder, blank_line
 
 
 @final
@@ -111,9 +111,9 @@ class StreamReader(StreamObserver):
 
     def __init__(self, protocol: Protocol) -> None:
         super().__init__()
-        self._held = WholeFrames()
+        self._held = whole_frames(protocol)
         self._frames = SSEDecoder()
-        self._decoder = codec(protocol).stream_decoder()
+        self._decoder = upstream_codec(protocol).stream_decoder()
         self._refrain = Refrain()
         self._like: Delta = TextDelta(0, "")
 
@@ -187,6 +187,14 @@ class StreamReader(StreamObserver):
             self._refrain.learn(frame, text)
         else:
             self._refrain.missed()
+
+    def _read_rest(self) -> list[Heard]:
+        """What is told by bytes that wait for the end of their frame, which does not come any more."""
+        try:
+            frames = self._held.close()
+        except UpstreamError as error:
+            return [] if self.over else [self._observed(StreamFault(error))]
+        return self._read(frames)
 
     def _read_end(self, error: UpstreamError | None) -> list[Heard]:
         """What the end of input tells; `error` has brought it about, if it is not a good one."""

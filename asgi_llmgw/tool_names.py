@@ -25,7 +25,7 @@ from asgi_llmgw.ir import (
     ToolInputDelta,
 )
 from asgi_llmgw.json import JSONError, as_object, as_str, loads
-from asgi_llmgw.protocols import Codec
+from asgi_llmgw.protocols import UpstreamCodec
 
 
 class ToolNames:
@@ -46,7 +46,7 @@ class ToolNames:
         self._held: dict[int, list[str]] = {}
 
     @classmethod
-    def of(cls, request: ChatRequest, target: Codec) -> ToolNames | None:
+    def of(cls, request: ChatRequest, target: UpstreamCodec) -> ToolNames | None:
         """For the answers to this request; None where nothing has to be undone."""
         if not request.tools and not request.legacy_functions:
             return None

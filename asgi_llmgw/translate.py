@@ -25,7 +25,7 @@ from asgi_llmgw.ir import (
     UsageUpdate,
 )
 from asgi_llmgw.ir.events import ReasoningDelta, ToolInputDelta
-from asgi_llmgw.protocols import EncodedError, Profile, StreamContext, codec, new_id
+from asgi_llmgw.protocols import EncodedError, Profile, StreamContext, codec, new_id, upstream_codec
 from asgi_llmgw.reasoning.answers import Carrier, carrier, carry_response
 from asgi_llmgw.reasoning.bodies import TAKEN_OUT, carries_state, without_foreign_state
 from asgi_llmgw.reasoning.requests import addressed_to, restore_state
@@ -77,7 +77,7 @@ def translate_request(
         InvalidRequest: the body cannot be read, or asks for what the target cannot do; `param` names the field.
     """
     if source == target:
-        same = codec(source)
+        same = upstream_codec(source)
         lost: tuple[Diagnostic, ...] = ()
         if carriers_key is not None and carries_state(body):
             cleaned = without_foreign_state(body, source, carriers_key, signed_calls=profile.thought_signatures)
@@ -126,8 +126,8 @@ def write_request(
         request = request.for_model(model)
     request, astray = addressed_to(request, target)
     request, dropped = _without_foreign_tools(request, target)
-    encoded = codec(target).encode_request(request, profile=profile)
-    names = ToolNames.of(request, codec(target))
+    encoded = upstream_codec(target).encode_request(request, profile=profile)
+    names = ToolNames.of(request, upstream_codec(target))
     diagnostics = (*read.diagnostics, *astray, *dropped, *encoded.diagnostics)
     return Translated(encoded.body, encoded.path, diagnostics, stream_context=context, tool_names=names)
 
@@ -178,7 +178,7 @@ def translate_response(
         InvalidUpstreamResponse: the body cannot be read.
         UpstreamError: the body is an error that came with a good status.
     """
-    answer = codec(source).decode_response(body)
+    answer = upstream_codec(source).decode_response(body)
     if source == target and model is None:
         return Translated(body, answer=answer)
     if tool_names is not None:
@@ -191,7 +191,7 @@ def translate_response(
 
 def translate_error(status: int, body: bytes, *, source: Protocol, target: Protocol) -> EncodedError:
     """Turn an upstream's error answer into one for the client, the vendor's meaning kept."""
-    return codec(target).encode_error(codec(source).decode_error(status, body))
+    return codec(target).encode_error(upstream_codec(source).decode_error(status, body))
 
 
 _KEEP_ALIVE: Final[Mapping[Protocol, bytes]] = {"openai_chat": Comment("keep-alive").encode()}
@@ -263,7 +263,7 @@ class StreamTranslator(StreamReader):
         Args:
             error: why the upstream's transport broke, if it did; it is told unless the stream was whole already.
         """
-        out = self._encode([*self._read(self._held.close()), *self._read_end(error)])
+        out = self._encode([*self._read_rest(), *self._read_end(error)])
         return out + b"".join(frame.encode(self._newline) for frame in self._encoder.close())
 
     def _encode(self, heard: list[Heard]) -> bytes:

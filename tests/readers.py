@@ -64,6 +64,8 @@ def hear_stream(protocol: ir.Protocol, stream: bytes) -> Heard:
             return _messages(_messages_stream(stream))
         case "gemini_generate":
             return _gemini([_gemini_response(chunk) for chunk in _gemini_chunks(stream)])
+        case "bedrock_converse":
+            raise AssertionError("no client speaks it")
 
 
 def hear_answer(protocol: ir.Protocol, body: bytes) -> Heard:
@@ -77,6 +79,8 @@ def hear_answer(protocol: ir.Protocol, body: bytes) -> Heard:
             return _messages(_messages_answer(body))
         case "gemini_generate":
             return _gemini([_gemini_response(loads_object(body))])
+        case "bedrock_converse":
+            raise AssertionError("no client speaks it")
 
 
 def _raise_for(data: JSONObject) -> None:

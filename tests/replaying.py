@@ -24,6 +24,8 @@ def next_request(client: Protocol, answer: bytes, *, streamed: bool) -> bytes:
             return _gemini(_events(answer) if streamed else [loads_object(answer)])
         case "openai_chat":
             return _chat(_chat_message_of_stream(answer) if streamed else _chat_message(loads_object(answer)))
+        case "bedrock_converse":
+            raise AssertionError("no client speaks it")
 
 
 def without_conventions(body: bytes) -> bytes:

@@ -16,7 +16,7 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
 WORD = st.text(st.sampled_from("abcdefghijklmnopqrstuvwxyzABC0123456789_"), min_size=1, max_size=12)
 COUNT = st.integers(0, 10**9)
 PROTOCOL: st.SearchStrategy[ir.Protocol] = st.sampled_from(
-    ["openai_chat", "openai_responses", "anthropic_messages", "gemini_generate"]
+    ["openai_chat", "openai_responses", "anthropic_messages", "gemini_generate", "bedrock_converse"]
 )
 JSON: st.SearchStrategy[JSONValue] = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(-1e6, 1e6) | TEXT,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asgi_llmgw import ir
 from asgi_llmgw.errors import UpstreamError
-from asgi_llmgw.protocols import StreamContext, codec
+from asgi_llmgw.protocols import PROTOCOLS, StreamContext, codec, upstream_codec, whole_frames
 from asgi_llmgw.sse import SSEDecoder
 from asgi_llmgw.streams import StreamObserver
 
@@ -14,8 +14,9 @@ class UsageTap(StreamObserver):
 
     def __init__(self, protocol: ir.Protocol) -> None:
         super().__init__()
+        self._unwrapped = None if protocol in PROTOCOLS else whole_frames(protocol)
         self._frames = SSEDecoder()
-        self._decoder = codec(protocol).stream_decoder()
+        self._decoder = upstream_codec(protocol).stream_decoder()
         self.events: list[ir.StreamEvent] = []
 
     def feed(self, chunk: bytes | None) -> None:
@@ -23,6 +24,8 @@ class UsageTap(StreamObserver):
         if self.over:
             return
         try:
+            if self._unwrapped is not None:
+                chunk = self._unwrapped.close() or None if chunk is None else self._unwrapped.feed(chunk)
             for frame in self._frames.close() if chunk is None else self._frames.feed(chunk):
                 for event in () if self.over else self._decoder.feed(frame):
                     self._hear(event)

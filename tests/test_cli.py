@@ -162,6 +162,20 @@ def test_translates_an_answer(feed: Feed, capsysbinary: pytest.CaptureFixture[by
     assert as_object(as_object(as_list(answer["choices"])[0])["message"])["content"] == "Good morning"
 
 
+def test_translates_what_vendors_alone_speak(feed: Feed, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    feed(b'{"model":"amazon.nova-pro-v1:0","messages":[{"role":"user","content":"Hi"}]}')
+    assert main(["translate", "--from", "openai_chat", "--to", "bedrock_converse"]) == 0
+    out, err = capsysbinary.readouterr()
+    assert loads_object(out) == {"messages": [{"role": "user", "content": [{"text": "Hi"}]}]}
+    assert b"path: /model/amazon.nova-pro-v1%3A0/converse" in err
+    feed(b'{"output":{"message":{"role":"assistant","content":[{"text":"Hi"}]}},"stopReason":"end_turn"}')
+    assert main(["translate", "--from", "bedrock_converse", "--to", "anthropic_messages", "--response"]) == 0
+    assert loads_object(capsysbinary.readouterr().out)["stop_reason"] == "end_turn"
+    feed(b"{}")
+    assert main(["translate", "--from", "bedrock_converse", "--to", "openai_chat"]) == 1
+    assert b"no client speaks" in capsysbinary.readouterr().err
+
+
 def test_translates_a_stream(feed: Feed, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     feed(FIRST_CHUNK + LAST_CHUNKS)
     assert main([*STREAM, "--model", "m2"]) == 0

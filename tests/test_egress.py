@@ -65,6 +65,8 @@ def asked(client: Protocol, url: str = "", **fields: Any) -> JSONObject:
             picture = {"fileData": {"fileUri": url, "mimeType": "image/png"}}
             parts = [{"text": "What is it?"}, *([picture] if url else [])]
             return {"contents": [{"role": "user", "parts": parts}], **fields}
+        case "bedrock_converse":
+            raise AssertionError("no client speaks it")
 
 
 def gateway(vendor: Protocol, base_url: str, **options: Any) -> Gateway:

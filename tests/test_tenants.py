@@ -117,6 +117,8 @@ def asked(protocol: Protocol, model: str, canary: str) -> tuple[str, JSONObject]
             return path, {"model": model, "stream": True, "max_tokens": 9, "messages": [message]}
         case "gemini_generate":
             return path, {"contents": [{"role": "user", "parts": [{"text": canary}]}]}
+        case "bedrock_converse":
+            raise AssertionError("no client speaks it")
 
 
 async def one_stream(app: Gateway, chance: random.Random, tenant: int, number: int, turn: int) -> tuple[bytes, bool]:

@@ -28,7 +28,7 @@ from asgi_llmgw.errors import GatewayError, InvalidUpstreamResponse, UpstreamErr
 from asgi_llmgw.exchange import Exchange
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.passthrough import PassThrough, ask_for_usage, presentable, tells_finish
-from asgi_llmgw.protocols import Codec, RequestHead, codec, skim_response
+from asgi_llmgw.protocols import RequestHead, UpstreamCodec, skim_response, upstream_codec
 from asgi_llmgw.providers.base import Provider
 from asgi_llmgw.providers.classify import retry_after
 from asgi_llmgw.reasoning.bodies import TAKEN_OUT, carries_state, without_foreign_state
@@ -136,7 +136,7 @@ class _Call:
         self._carriers_key = carriers_key
         self._clock = clock
         self._protocol: Protocol = exchange.upstream_protocol or provider.protocols[0]
-        self._codec: Codec = codec(self._protocol)
+        self._codec: UpstreamCodec = upstream_codec(self._protocol)
         self._stream = False
         self._without_usage = False
         self._complete = False

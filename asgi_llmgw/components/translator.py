@@ -22,7 +22,7 @@ from asgi_llmgw.asgi import (
 from asgi_llmgw.errors import ConfigError, GatewayError, InvalidRequest, InvalidUpstreamResponse, UpstreamError
 from asgi_llmgw.exchange import Exchange, OnLoss
 from asgi_llmgw.ir import ChatRequest, Diagnostic, Protocol
-from asgi_llmgw.protocols import Profile, StreamContext, codec
+from asgi_llmgw.protocols import Profile, StreamContext, codec, upstream_codec
 from asgi_llmgw.reasoning.envelope import PROCESS_KEY
 from asgi_llmgw.reasoning.turns import Turn, TurnRecorder, missing_turns, pack_turn, turn_of, unpack_turn, with_turns
 from asgi_llmgw.render import send_error
@@ -39,6 +39,7 @@ from asgi_llmgw.translate import (
 
 _log: Final = logging.getLogger("asgi_llmgw.translator")
 SIDE_TABLE_TTL: Final = 3600.0
+_STREAMS: Final = (b"text/event-stream", b"application/vnd.amazon.eventstream")
 _MAX_WHOLE: Final = 64 * 1024 * 1024
 _PLAIN: Final = Profile()
 _OF_THE_BODY: Final = frozenset({b"content-length", b"content-type", b"transfer-encoding", b"content-encoding"})
@@ -86,8 +87,10 @@ class TranslatorMiddleware:
         self._over: tuple[Protocol, ...] = (over,) if isinstance(over, str) else tuple(over)
         if not self._over:
             raise ConfigError("TranslatorMiddleware needs at least one protocol in `over`")
-        for name in (*self._over, *((serve,) if serve else ())):
-            codec(name)
+        for name in self._over:
+            upstream_codec(name)
+        if serve is not None:
+            codec(serve)
         self._app = app
         self._serve: Protocol | None = serve
         self._profile_for = profile_for
@@ -237,7 +240,7 @@ class _Answer:
         if message["type"] == "http.response.start":
             self._start = message
             kind = _content_type(message)
-            if message["status"] == 200 and kind.startswith(b"text/event-stream"):
+            if message["status"] == 200 and kind.startswith(_STREAMS):
                 self._recorder = TurnRecorder() if self.memory is not None else None
                 self._stream = StreamTranslator(
                     source=self._over,
@@ -305,7 +308,7 @@ class _Answer:
             return
         body = bytes(self._whole)
         if not 200 <= status < 300:
-            await self.fail(self._exchange.failure or codec(self._over).decode_error(status, body))
+            await self.fail(self._exchange.failure or upstream_codec(self._over).decode_error(status, body))
             return
         try:
             translated = translate_response(

@@ -109,7 +109,8 @@ def _check_provider(problems: Problems, name: str, settings: ProviderSettings) -
         _check_places(problems, path, row, settings)
     style = settings.auth or (row.auth if row is not None else None)
     _check_style(problems, path, style, settings)
-    if settings.health_check_seconds and (style in EXTRAS or (row is not None and row.envelope is not None)):
+    wrapped = (row is not None and row.envelope is not None) or "bedrock_converse" in (settings.protocol or ())
+    if settings.health_check_seconds and (style in EXTRAS or wrapped):
         problems.add((*path, "health_check_seconds"), "is of no use here: this vendor has no list of models to ask for")
     needs_key = settings.auth != "none" if settings.auth else row is not None and row.key_required
     if style in EXTRAS:

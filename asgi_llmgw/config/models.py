@@ -123,13 +123,15 @@ class ProfileSettings(BaseModel):
     sampling: bool | None = None
     temperature_with_top_p: bool | None = None
     forced_tool_choice: bool | None = None
-    thinking: Literal["adaptive", "budget", "none"] | None = None
+    thinking: Literal["adaptive", "budget", "reasoning_config", "reasoning_effort", "none"] | None = None
     native_structured_output: bool | None = None
     json_schema: bool | None = None
     tool_call_ids: bool | None = None
     thought_signatures: bool | None = None
     thinking_level: bool | None = None
     function_response_media: bool | None = None
+    top_k_field: Literal["top_k", "inferenceConfig.topK"] | None = None
+    cache_points: tuple[Literal["tools", "system", "messages"], ...] | None = None
     mid_system: Literal["hoist", "user", "system"] | None = None
 
 

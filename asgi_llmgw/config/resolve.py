@@ -9,6 +9,8 @@ from typing import Final
 import msgspec
 
 from asgi_llmgw.config.models import ModelSettings, ProfileSettings, ProviderSettings, RoutingSettings
+from asgi_llmgw.envelopes import Envelope
+from asgi_llmgw.envelopes.converse import BedrockConverse
 from asgi_llmgw.exchange import Target
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.protocols.base import Profile
@@ -23,8 +25,11 @@ _INVENTOR: Final[Mapping[Protocol, str]] = {
     "openai_responses": "openai",
     "anthropic_messages": "anthropic",
     "gemini_generate": "gemini",
+    "bedrock_converse": "bedrock-converse",
 }
 """Whose way of sending keys and headers a server imitates when it speaks a protocol."""
+_ALWAYS_WRAPPED: Final[Mapping[Protocol, Envelope]] = {"bedrock_converse": BedrockConverse()}
+"""What a protocol comes in wherever it is spoken."""
 
 
 def catalog_entry(name: str, settings: ProviderSettings) -> CatalogEntry | None:
@@ -54,7 +59,7 @@ def build_provider(name: str, settings: ProviderSettings) -> Provider:
         signer=make_signer(auth, region=settings.region),
         headers=tuple(headers.items()),
         forward_headers=pattern.forward_headers,
-        envelope=wrapped.envelope if wrapped else None,
+        envelope=wrapped.envelope if wrapped else _ALWAYS_WRAPPED.get(protocols[0]),
         operations=wrapped.operations if wrapped else None,
         profile=_profile(row.profile if row else Profile(), settings.profile),
         profiles=tuple((glob, _profile(facts, settings.profile)) for glob, facts in (row.profiles if row else ())),

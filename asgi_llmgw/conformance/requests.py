@@ -57,6 +57,8 @@ def client_request(
             return _anthropic(model, prompt, text, stream, key)
         case "gemini_generate":
             return _gemini(model, prompt, text, stream, key)
+        case "bedrock_converse":
+            raise ValueError("no client speaks Converse")
 
 
 def _tools(prompt: Prompt) -> tuple[tuple[str, JSONObject], ...]:

@@ -11,7 +11,9 @@ import msgspec
 
 from asgi_llmgw.json import JSONObject
 
-Protocol: TypeAlias = Literal["openai_chat", "openai_responses", "anthropic_messages", "gemini_generate"]
+Protocol: TypeAlias = Literal[
+    "openai_chat", "openai_responses", "anthropic_messages", "gemini_generate", "bedrock_converse"
+]
 
 
 class Opaque(msgspec.Struct, frozen=True):

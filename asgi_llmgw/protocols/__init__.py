@@ -15,20 +15,26 @@ from asgi_llmgw.protocols.base import (
     EncodedError,
     EncodedRequest,
     EncodedResponse,
+    FrameCutter,
     Profile,
     RequestHead,
     StreamContext,
     StreamDecoder,
     StreamEncoder,
+    UpstreamCodec,
     new_id,
 )
 from asgi_llmgw.protocols.scrub import scrub
+from asgi_llmgw.sse import WholeFrames
 
 PROTOCOLS: Final[tuple[Protocol, ...]] = ("openai_chat", "openai_responses", "anthropic_messages", "gemini_generate")
-"""The protocols there is a codec for."""
+"""The protocols there is a codec for that goes both ways."""
 
 SERVED: Final[tuple[Protocol, ...]] = ("openai_chat", "openai_responses", "anthropic_messages", "gemini_generate")
 """The protocols a client may speak."""
+
+SPOKEN: Final[tuple[Protocol, ...]] = (*PROTOCOLS, "bedrock_converse")
+"""The protocols a vendor may speak."""
 
 
 @cache
@@ -56,7 +62,33 @@ def codec(name: Protocol) -> Codec:
 
             return gemini_generate
         case _:
-            raise ConfigError(f"there is no codec for the protocol {name!r}; choose one of {', '.join(PROTOCOLS)}")
+            missing = f"no client speaks {name!r}" if name in SPOKEN else f"there is no codec for the protocol {name!r}"
+            raise ConfigError(f"{missing}; choose one of {', '.join(PROTOCOLS)}")
+
+
+@cache
+def upstream_codec(name: Protocol) -> UpstreamCodec:
+    """The same, also for a protocol that vendors speak and no client does.
+
+    Raises:
+        ConfigError: there is none for it.
+    """
+    if name == "bedrock_converse":
+        from asgi_llmgw.protocols.bedrock_converse import CODEC as bedrock_converse
+
+        return bedrock_converse
+    if name not in SPOKEN:
+        raise ConfigError(f"there is no codec for the protocol {name!r}; choose one of {', '.join(SPOKEN)}")
+    return codec(name)
+
+
+def whole_frames(name: Protocol) -> FrameCutter:
+    """What cuts the bytes of a stream in this protocol where a server-sent event ends."""
+    if name == "bedrock_converse":
+        from asgi_llmgw.protocols.bedrock_converse.frames import ConverseFrames
+
+        return ConverseFrames()
+    return WholeFrames()
 
 
 def skim_response(name: Protocol, body: bytes) -> tuple[Usage | None, FinishKind | None]:
@@ -71,24 +103,29 @@ def skim_response(name: Protocol, body: bytes) -> tuple[Usage | None, FinishKind
         skimmed = skim(body)
         if skimmed is not None:
             return skimmed
-    answer = codec(name).decode_response(body)
+    answer = upstream_codec(name).decode_response(body)
     return answer.usage, answer.choices[0].finish.kind if answer.choices else None
 
 
 __all__ = (
     "PROTOCOLS",
     "SERVED",
+    "SPOKEN",
     "Codec",
     "EncodedError",
     "EncodedRequest",
     "EncodedResponse",
+    "FrameCutter",
     "Profile",
     "RequestHead",
     "StreamContext",
     "StreamDecoder",
     "StreamEncoder",
+    "UpstreamCodec",
     "codec",
     "new_id",
     "scrub",
     "skim_response",
+    "upstream_codec",
+    "whole_frames",
 )

@@ -70,7 +70,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         sampling: the model takes temperature, top_p and top_k; the newest Anthropic models refuse them.
         temperature_with_top_p: the model takes both at once; Anthropic's 4.1 to 4.6 models take one of the two.
         forced_tool_choice: the model takes a forced tool choice.
-        thinking: how an Anthropic model is told to think: `adaptive` (with an effort), `budget`, or not at all.
+        thinking: how an Anthropic model is told to think: `adaptive` (with an effort), `budget`, or not at all. On
+            Bedrock others are told by `reasoning_config` (Nova 2) or `reasoning_effort` (OpenAI's open models).
         native_structured_output: the model takes a JSON Schema for its answer.
         json_schema: a Gemini endpoint takes JSON Schema as it is; otherwise schemas are cut down to its OpenAPI subset
             (https://ai.google.dev/api/caching#Schema).
@@ -78,6 +79,11 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         thought_signatures: a Gemini model refuses replayed function calls without a thought signature (3.x does).
         thinking_level: a Gemini model takes `thinkingLevel` (3.x), otherwise `thinkingBudget`.
         function_response_media: a Gemini model takes media inside a function response (3.x does).
+        top_k_field: where Bedrock's Converse has `top_k` for a model, in its additional fields: Anthropic's `top_k`,
+            Amazon's `inferenceConfig.topK`; None: nowhere
+            (https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html).
+        cache_points: the parts of a Converse request in which a model takes cache points: `tools`, `system`, `messages`
+            (https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html).
         mid_system: what becomes of system messages in the middle of a conversation where the target has one place for
             them only: `hoist` moves them to the front, `user` leaves them in place as marked user text, `system` sends
             them in place as system messages.
@@ -100,6 +106,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     thought_signatures: bool = False
     thinking_level: bool = False
     function_response_media: bool = False
+    top_k_field: str | None = "top_k"
+    cache_points: tuple[str, ...] = ("tools", "system", "messages")
     mid_system: str = "hoist"
 
 
@@ -126,6 +134,26 @@ class StreamContext(msgspec.Struct, frozen=True, kw_only=True):
     clock: Callable[[], float] = time.time
     new_id: Callable[[str], str] = new_id
     request: ChatRequest | None = None
+
+
+class FrameCutter(Protocol):
+    """Bytes of a stream in, whole server-sent events out, as bytes; the chunks may be cut anywhere."""
+
+    def feed(self, chunk: bytes, /) -> bytes:
+        """The events that this chunk completes.
+
+        Raises:
+            InvalidUpstreamResponse: it cannot be read.
+        """
+        ...
+
+    def close(self) -> bytes:
+        """What is left at the end of input.
+
+        Raises:
+            InvalidUpstreamResponse: the last event is not whole.
+        """
+        ...
 
 
 class StreamDecoder(Protocol):
@@ -163,8 +191,9 @@ class StreamEncoder(Protocol):
     def close(self) -> Iterable[ServerSentEvent]: ...
 
 
-class Codec(Protocol):
-    """One wire protocol, both ways. `path` is the URL path with its query: Gemini keeps model and method there."""
+class UpstreamCodec(Protocol):
+    """One wire protocol as a vendor speaks it. `path` is the URL path with its query: Gemini keeps model and method
+    there."""
 
     name: str
     frame_newline: bytes
@@ -177,13 +206,9 @@ class Codec(Protocol):
         """What a tool is called on this wire: the same name if it fits, else a pure function of it."""
         ...
 
-    def decode_request(self, path: str, body: bytes, /) -> ChatRequest: ...
-
     def encode_request(self, request: ChatRequest, /, *, profile: Profile) -> EncodedRequest: ...
 
     def decode_response(self, body: bytes, /) -> ChatResponse: ...
-
-    def encode_response(self, response: ChatResponse, /, *, context: StreamContext) -> EncodedResponse: ...
 
     def decode_error(self, status: int, body: bytes, /) -> UpstreamError: ...
 
@@ -192,6 +217,14 @@ class Codec(Protocol):
     def encode_stream_error(self, error: GatewayError, /) -> ServerSentEvent: ...
 
     def stream_decoder(self) -> StreamDecoder: ...
+
+
+class Codec(UpstreamCodec, Protocol):
+    """A wire protocol both ways: as a vendor speaks it, and as clients do."""
+
+    def decode_request(self, path: str, body: bytes, /) -> ChatRequest: ...
+
+    def encode_response(self, response: ChatResponse, /, *, context: StreamContext) -> EncodedResponse: ...
 
     def stream_encoder(self, context: StreamContext, /) -> StreamEncoder: ...
 

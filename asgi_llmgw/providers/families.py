@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
+from msgspec import structs
+
 from asgi_llmgw.protocols.base import Profile
 
 Families: TypeAlias = tuple[tuple[str, Profile], ...]
@@ -79,6 +81,35 @@ ANTHROPIC: Final[Families] = (
     ("claude-3[-.]7*", _CLAUDE_4),
     ("claude-3*", _CLAUDE_3),
     ("claude-*", _CLAUDE_NEWEST),
+)
+
+# https://docs.aws.amazon.com/bedrock/latest/userguide/conversation-inference-supported-models-features.html: a model of
+# which nothing is known is sent what every model takes
+BEDROCK_PLAIN: Final = Profile(
+    forced_tool_choice=False, thinking="none", native_structured_output=False, top_k_field=None, cache_points=()
+)
+_NOVA: Final = Profile(
+    thinking="none",
+    native_structured_output=False,
+    top_k_field="inferenceConfig.topK",
+    cache_points=("system", "messages"),
+)
+_NOVA_2: Final = structs.replace(_NOVA, thinking="reasoning_config")
+_GPT_OSS: Final = structs.replace(BEDROCK_PLAIN, thinking="reasoning_effort")
+# https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html: of Claude 3 and 3.5 only Haiku 3.5 has it
+_CLAUDE_3_UNCACHED: Final = structs.replace(_CLAUDE_3, cache_points=())
+# https://docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html: schemas from Claude 4.5 on
+_UNLIKE_ANTHROPIC: Final = {"claude-opus-4[-.]1*": structs.replace(_CLAUDE_4_5, native_structured_output=False)}
+
+BEDROCK: Final[Families] = (
+    ("*anthropic.claude-3-haiku*", _CLAUDE_3_UNCACHED),
+    ("*anthropic.claude-3-sonnet*", _CLAUDE_3_UNCACHED),
+    ("*anthropic.claude-3-opus*", _CLAUDE_3_UNCACHED),
+    ("*anthropic.claude-3-5-sonnet*", _CLAUDE_3_UNCACHED),
+    *((f"*anthropic.{glob}", _UNLIKE_ANTHROPIC.get(glob, facts)) for glob, facts in ANTHROPIC),
+    ("*amazon.nova-2*", _NOVA_2),
+    ("*amazon.nova-*", _NOVA),
+    ("*openai.gpt-oss-*", _GPT_OSS),
 )
 
 # https://ai.google.dev/gemini-api/docs/gemini-3 and https://ai.google.dev/gemini-api/docs/thought-signatures

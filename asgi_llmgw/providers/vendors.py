@@ -15,6 +15,7 @@ from typing import Final
 from msgspec import structs
 
 from asgi_llmgw.envelopes.bedrock import BedrockMessages
+from asgi_llmgw.envelopes.converse import BedrockConverse
 from asgi_llmgw.envelopes.vertex import VertexMessages
 from asgi_llmgw.protocols.base import Profile
 from asgi_llmgw.providers import families
@@ -203,6 +204,19 @@ VENDORS: Final[Mapping[str, CatalogEntry]] = MappingProxyType(
             envelope=BedrockMessages(),
             profiles=tuple((f"*anthropic.{glob}", facts) for glob, facts in families.ANTHROPIC),
             model_globs=("anthropic.claude-*", "*.anthropic.claude-*"),
+        ),
+        "bedrock-converse": CatalogEntry(
+            title="Amazon Bedrock, every model",
+            page="https://docs.aws.amazon.com/bedrock/latest/userguide/conversation-inference.html",
+            base_url="https://bedrock-runtime.{region}.amazonaws.com",
+            places=(_AWS_REGION,),
+            protocols=("bedrock_converse",),
+            key_variables=("AWS_BEARER_TOKEN_BEDROCK",),
+            automatic=False,
+            envelope=BedrockConverse(),
+            profile=families.BEDROCK_PLAIN,
+            profiles=families.BEDROCK,
+            model_globs=("bedrock-converse/*",),
         ),
         # the schema of its requests is closed: a field it does not know is refused
         "mistral": CatalogEntry(

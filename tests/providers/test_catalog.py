@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from asgi_llmgw.errors import ConfigError
-from asgi_llmgw.protocols import PROTOCOLS
+from asgi_llmgw.protocols import SPOKEN
 from asgi_llmgw.providers.catalog import CATALOG, provider_from_catalog
 from asgi_llmgw.signing import EXTRAS
 
@@ -64,7 +64,7 @@ def test_no_two_vendors_share_a_key_variable_or_an_address() -> None:
 @pytest.mark.parametrize("kind", sorted(CATALOG))
 def test_a_vendor_speaks_protocols_there_are_codecs_for(kind: str) -> None:
     assert CATALOG[kind].protocols
-    assert set(CATALOG[kind].protocols) <= set(PROTOCOLS)
+    assert set(CATALOG[kind].protocols) <= set(SPOKEN)
 
 
 @pytest.mark.parametrize(

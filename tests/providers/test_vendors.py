@@ -37,6 +37,7 @@ ROWS: Final = [
         "x-goog-api-key: k",
     ),
     ("bedrock", "https://bedrock-runtime.eu-central-1.amazonaws.com/model/m%2Fx/invoke", BEARER),
+    ("bedrock-converse", "https://bedrock-runtime.eu-central-1.amazonaws.com/model/m%2Fx/converse", BEARER),
     ("mistral", "https://api.mistral.ai/v1/chat/completions", BEARER),
     ("groq", "https://api.groq.com/openai/v1/chat/completions", BEARER),
     ("deepseek", "https://api.deepseek.com/chat/completions", BEARER),
@@ -174,7 +175,7 @@ def test_the_table_has_a_line_for_each_vendor() -> None:
     assert endings["openai"] == ["own"] * 6
     assert endings["gemini"] == ["own", "translated", "translated", "", "", ""]
     assert endings["mistral"] == ["passed on"] * 6
-    assert endings["bedrock"] == endings["vertex"] == [""] * 6
+    assert endings["bedrock"] == endings["bedrock-converse"] == endings["vertex"] == [""] * 6
 
 
 def test_a_page_without_marks_gets_no_table() -> None:
@@ -182,7 +183,7 @@ def test_a_page_without_marks_gets_no_table() -> None:
         with_vendor_table("# A page\n")
 
 
-@pytest.mark.parametrize("kind", ["bedrock", "vertex"])
+@pytest.mark.parametrize("kind", ["bedrock", "bedrock-converse", "vertex"])
 def test_a_vendor_without_a_list_of_models_is_not_asked_for_it(kind: str) -> None:
     document = {"providers": {kind: {"api_key": "k", "project": "p", "health_check_seconds": 5}}}
     with pytest.raises(ConfigError, match=rf"providers\.{kind}\.health_check_seconds: is of no use"):

@@ -137,6 +137,8 @@ def question(client: Protocol, model: str) -> JSONObject:
             return {"model": model, "max_tokens": 100, **turns}
         case "gemini_generate":
             return {"contents": [{"role": "user", "parts": [{"text": "Hello"}]}]}
+        case "bedrock_converse":
+            raise AssertionError("no client speaks it")
 
 
 @pytest.mark.parametrize("client", SERVED)

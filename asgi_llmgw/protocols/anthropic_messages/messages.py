@@ -24,8 +24,8 @@ from asgi_llmgw.ir import (
 )
 from asgi_llmgw.json import JSONError, JSONObject, JSONValue, loads
 from asgi_llmgw.protocols.base import Diagnostics, Profile, unsupported
+from asgi_llmgw.protocols.calls import Call, CallBook
 
-from .calls import Call, CallBook
 from .content import encode_media, encode_result, encode_text, encode_unknown, text_block, with_cache
 from .tools import tool_name
 from .wire import NAME

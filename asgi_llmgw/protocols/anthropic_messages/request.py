@@ -33,10 +33,10 @@ from asgi_llmgw.protocols.base import (
     unsupported,
 )
 from asgi_llmgw.protocols.plain import plain_head
+from asgi_llmgw.protocols.schema import NotExpressible, cut_schema
 
 from .content import cache_control, text_block
 from .messages import Conversation, encode_conversation
-from .schema import NotExpressible, cut_schema
 from .thinking import Thinking, encode_thinking
 from .tools import encode_tools, forces_tool
 from .wire import MAX_CACHE_MARKS, NAME, PATH, SERVICE_TIER_OUT

@@ -8,9 +8,9 @@ from asgi_llmgw.errors import InvalidRequest
 from asgi_llmgw.ir import AnyTool, ChatRequest, CustomTool, ServerTool, Tool, ToolCallPart, ToolChoice
 from asgi_llmgw.json import JSONObject, as_str
 from asgi_llmgw.protocols.base import Diagnostics, Profile, safe_tool_name, unsupported
+from asgi_llmgw.protocols.schema import fits
 
 from .content import cache_control
-from .schema import fits
 from .wire import MAX_STRICT_TOOLS, NAME, TOOL_NAME_LIMIT
 
 _CUSTOM_SCHEMA: Final[JSONObject] = {

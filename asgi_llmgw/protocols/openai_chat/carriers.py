@@ -21,6 +21,7 @@ _FORMAT_PROTOCOLS: Final[Mapping[str, Protocol]] = {
     "anthropic-claude-v1": "anthropic_messages",
     "openai-responses-v1": "openai_responses",
     "google-gemini-v1": "gemini_generate",
+    "amazon-bedrock-converse-v1": "bedrock_converse",
 }
 _PROTOCOL_FORMATS: Final[Mapping[Protocol, str]] = {
     **{protocol: name for name, protocol in _FORMAT_PROTOCOLS.items()},
@@ -71,7 +72,7 @@ def detail_part(detail: JSONObject) -> ReasoningPart | None:
 
 
 def _encrypted(protocol: Protocol, data: str, identifier: str | None) -> Opaque:
-    if protocol == "anthropic_messages":
+    if protocol in ("anthropic_messages", "bedrock_converse"):
         return Opaque(protocol, "redacted", data)
     if protocol == "gemini_generate":
         return Opaque(protocol, "thought_signature", data, identifier)

@@ -8,7 +8,7 @@ from asgi_llmgw.errors import InvalidRequest
 from asgi_llmgw.ir import AnyTool, CacheMark, CustomTool, ServerTool, Tool, ToolChoice
 from asgi_llmgw.json import JSONObject, as_list, as_object
 from asgi_llmgw.protocols.anthropic_messages import tool_name
-from asgi_llmgw.protocols.anthropic_messages.schema import NotExpressible, cut_schema, fits
+from asgi_llmgw.protocols.schema import NotExpressible, cut_schema, fits
 
 from .samples import OWN, assistant, body_of, call, chat, encode, notes_of, result, turns, user
 

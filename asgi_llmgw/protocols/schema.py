@@ -1,6 +1,7 @@
-"""JSON Schema, cut down to what Anthropic compiles into a grammar (for `output_config.format` and strict tools).
+"""JSON Schema, cut down to what Anthropic and Amazon compile into a grammar (for answers and strict tools).
 
-https://docs.anthropic.com/en/docs/build-with-claude/structured-outputs. Keywords outside the subset move into the
+https://docs.anthropic.com/en/docs/build-with-claude/structured-outputs,
+https://docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html. Keywords outside the subset move into the
 `description`, where the model still reads them, as the vendor's own SDKs do.
 """
 

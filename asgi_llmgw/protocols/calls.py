@@ -1,8 +1,8 @@
 """Tool calls and their results, matched.
 
-Every call must be answered in the user message that follows it, all of one turn's answers in one message and in the
-order of the calls (https://docs.anthropic.com/en/docs/build-with-claude/tool-use). Clients of other protocols spread
-results over messages, repeat ids, or have none.
+Anthropic and Amazon want every call answered in the user message that follows it, all of one turn's answers in one
+message and in the order of the calls (https://docs.anthropic.com/en/docs/build-with-claude/tool-use). Clients of other
+protocols spread results over messages, repeat ids, or have none.
 """
 
 from __future__ import annotations
