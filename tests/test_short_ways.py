@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from asgi_llmgw import ir
 from asgi_llmgw.errors import GatewayError
 from asgi_llmgw.json import JSONObject, JSONValue, dumps, loads_object
-from asgi_llmgw.protocols import PROTOCOLS, Profile, StreamContext, codec
+from asgi_llmgw.protocols import PROTOCOLS, SPOKEN, Profile, StreamContext, codec
 from asgi_llmgw.reasoning.requests import restore_state
 from asgi_llmgw.reasoning.turns import missing_turns
 from asgi_llmgw.translate import ReadRequest, write_request
@@ -23,6 +23,7 @@ from tests.test_laws import FOLDERS, mutations
 from tests.wire import needs_wire, recordings
 
 EVERY = pytest.mark.parametrize("protocol", PROTOCOLS)
+EVERY_SPOKEN = pytest.mark.parametrize("protocol", SPOKEN)
 TYPED = pytest.mark.parametrize("protocol", ["openai_chat", "anthropic_messages"])
 MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 CONTEXT = StreamContext(clock=lambda: 1_700_000_000.0, new_id=lambda prefix: f"{prefix}1")
@@ -296,7 +297,7 @@ def written(protocol: ir.Protocol, profile: Profile, messages: tuple[ir.Message,
     return lost, missing_turns(restored), out.body, out.path, out.diagnostics
 
 
-@EVERY
+@EVERY_SPOKEN
 @given(messages=spoken(), profile=st.sampled_from([Profile(), Profile(system_role="developer", mid_system="user")]))
 @MANY
 def test_a_conversation_is_written_alike(
@@ -305,7 +306,7 @@ def test_a_conversation_is_written_alike(
     same_both_ways(partial(written, protocol, profile, messages))
 
 
-@EVERY
+@EVERY_SPOKEN
 @pytest.mark.parametrize("parts", ODD_PARTS, ids=range(len(ODD_PARTS)))
 def test_an_odd_message_is_written_alike(protocol: ir.Protocol, parts: tuple[ir.Part, ...]) -> None:
     roles: list[ir.Role] = ["system", "user", "assistant", "user"]
