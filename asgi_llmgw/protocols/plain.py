@@ -5,8 +5,8 @@ What is anything else is read in the general way, which knows what to make of it
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Final, Generic, TypeVar
+from collections.abc import Mapping
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -40,15 +40,7 @@ def _head_of(found: Mapping[str, msgspec.Raw]) -> _Head:
     return _Head(_text(found.get("model", _NULL)), None if stream is None else _choice(stream))
 
 
-_Speaker = TypeVar("_Speaker", bound=Role)
 _Type = TypeVar("_Type")
-
-
-class Said(msgspec.Struct, Generic[_Speaker], forbid_unknown_fields=True, gc=False):
-    """A message of a role and a text, and no more."""
-
-    role: _Speaker
-    content: Annotated[str, msgspec.Meta(min_length=1)]
 
 
 def only_these(decoder: msgspec.json.Decoder[_Type], body: bytes) -> _Type | None:
@@ -62,11 +54,6 @@ def only_these(decoder: msgspec.json.Decoder[_Type], body: bytes) -> _Type | Non
 def plain_request(decoder: msgspec.json.Decoder[_Type], body: bytes) -> _Type | None:
     """The same for a client's request: in a long one there could be more values than are taken."""
     return only_these(decoder, body) if len(body) <= MAX_NODES else None
-
-
-def messages_of(said: Sequence[Said[_Speaker]]) -> tuple[Message, ...]:
-    """The same for everyone."""
-    return tuple([Message(one.role, (TextPart(one.content),)) for one in said])
 
 
 def plain_message(message: JSONValue, roles: Mapping[str, Role]) -> Message | None:

@@ -32,7 +32,7 @@ def restore_state(request: ChatRequest, source: Protocol, key: bytes) -> tuple[C
     What a client brings in the fields of its own protocol is that vendor's. In fields that name another vendor it has
     to be sealed, but for Chat Completions, which has no state of its own and many conventions for that of others.
     """
-    if request.talk is not None:
+    if not _brings_state(request):
         return request, ()
     lost: list[Diagnostic] = []
     messages = tuple(
@@ -44,9 +44,20 @@ def restore_state(request: ChatRequest, source: Protocol, key: bytes) -> tuple[C
     return msgspec.structs.replace(request, messages=messages), tuple(lost)
 
 
+def _brings_state(request: ChatRequest) -> bool:
+    if request.talk is not None:
+        return False
+    return any(
+        state_of(part) is not None
+        for message in request.messages
+        if message.role == "assistant"
+        for part in message.parts
+    )
+
+
 def addressed_to(request: ChatRequest, target: Protocol) -> tuple[ChatRequest, tuple[Diagnostic, ...]]:
     """The request without state that came through another protocol than the target's, whosever it is."""
-    if request.talk is not None:
+    if not _brings_state(request):
         return request, ()
     lost: list[Diagnostic] = []
     messages = tuple(

@@ -46,6 +46,7 @@ _NAMES: Final = re.compile(r"[^.\[\]]+")
 _PLACE: Final = re.compile(r"[^.\[\]]+(?:\.[^.\[\]]+|\[\d+\])*")
 _MADE: Final = ("system", "output_config", "metadata")
 _UNSAID: Final = Sampling()
+_CACHE_MARK: Final = b'"cache_control"'
 _USER_ID_LIMIT: Final = 256
 _JSON_OBJECT: Final = "Answer with one JSON object and nothing else: no prose, no code fence."
 
@@ -123,10 +124,13 @@ def encode_request(request: ChatRequest, profile: Profile) -> EncodedRequest:
     body |= _sampling(request, profile, thinking, notes)
     body |= _envelope(request, notes)
     _extend(body, request, notes)
-    if system or tools or request.talk is None:
-        _limit_cache_marks(body, notes)
     try:
-        return EncodedRequest(PATH, dumps(body), notes.items())
+        data = dumps(body)
+        marked = bool(system or tools) or request.talk is None
+        if marked and data.count(_CACHE_MARK) > MAX_CACHE_MARKS:
+            _limit_cache_marks(body, notes)
+            data = dumps(body)
+        return EncodedRequest(PATH, data, notes.items())
     except JSONError as exc:
         raise InvalidRequest(f"The request cannot be written as JSON: {exc}") from None
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
-
-import msgspec
+from typing import Final, Literal
 
 from asgi_llmgw.ir import (
     AnyTool,
@@ -16,17 +14,16 @@ from asgi_llmgw.ir import (
     Sampling,
     ServerTool,
     Severity,
-    TextPart,
     Tool,
     ToolChoice,
 )
 from asgi_llmgw.json import JSONValue, as_list, as_object, as_str
 from asgi_llmgw.protocols.base import parse_request
 from asgi_llmgw.protocols.fields import Fields, invalid, missing
-from asgi_llmgw.protocols.plain import Said, messages_of, plain_request
 
 from .kept import Kept, cache_mark
 from .message_decoder import MessageDecoder, decode_system
+from .plain_request import decode_plain
 from .request import check_repeated
 from .wire import NAME, REQUEST_TIERS, EffortWord
 
@@ -48,44 +45,16 @@ _UNSAID: Final = Sampling()
 _VISIBLE: Final = {"summarized": True, "omitted": False}
 
 
-class _Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """The members of a request that nearly all have, and a conversation of texts."""
-
-    model: Annotated[str, msgspec.Meta(min_length=1)]
-    messages: Annotated[list[Said[Literal["user", "assistant"]]], msgspec.Meta(min_length=1)]
-    max_tokens: Annotated[int, msgspec.Meta(ge=1)]
-    system: Annotated[str, msgspec.Meta(min_length=1)] | None = None
-    stream: bool = False
-    temperature: float | None = None
-    top_p: float | None = None
-
-
-_plain: Final = msgspec.json.Decoder(_Plain)
-
-
 def decode_request(body: bytes) -> ChatRequest:
     """The request a client sent.
 
     Raises:
         InvalidRequest: it cannot be read.
     """
-    plain = plain_request(_plain, body)
-    if plain is None:
-        return _decode_request(body)
-    check_repeated(body)
-    messages = messages_of(plain.messages)
-    if plain.system is not None:
-        messages = (Message("system", (TextPart(plain.system),)), *messages)
-    return ChatRequest(
-        model=plain.model,
-        messages=messages,
-        stream=plain.stream,
-        max_output_tokens=plain.max_tokens,
-        sampling=Sampling(plain.temperature, plain.top_p),
-    )
-
-
-def _decode_request(body: bytes) -> ChatRequest:
+    plain = decode_plain(body)
+    if plain is not None:
+        check_repeated(body)
+        return plain
     fields = Fields(parse_request(body))
     check_repeated(body)
     kept = Kept()

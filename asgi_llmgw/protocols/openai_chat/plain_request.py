@@ -12,8 +12,10 @@ import msgspec
 
 from asgi_llmgw.ir import (
     ChatRequest,
+    Effort,
     Message,
     Part,
+    Reasoning,
     Role,
     Sampling,
     TextPart,
@@ -92,10 +94,15 @@ class _StreamOptions(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     include_usage: bool = False
 
 
+_AtLeastOne: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+
+
 class _Request(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     model: str
     messages: Annotated[list[_Said], msgspec.Meta(min_length=1)]
-    max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    max_tokens: _AtLeastOne | None = None
+    max_completion_tokens: _AtLeastOne | None = None
+    n: _AtLeastOne | None = None
     stream: bool = False
     stream_options: _StreamOptions | None = None
     temperature: float | None = None
@@ -103,6 +110,8 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     tools: list[_Tool] = []
     tool_choice: Literal["auto", "none", "required"] | None = None
     parallel_tool_calls: bool | None = None
+    reasoning_effort: Effort | None = None
+    user: str | None = None
 
 
 _decoder: Final = msgspec.json.Decoder(_Request)
@@ -111,7 +120,7 @@ _decoder: Final = msgspec.json.Decoder(_Request)
 def decode_plain(body: bytes) -> ChatRequest | None:
     """The request, None if there is more in it."""
     plain = plain_request(_decoder, body)
-    if plain is None:
+    if plain is None or (plain.max_tokens is not None and plain.max_completion_tokens is not None):
         return None
     include_usage = plain.stream_options is not None and plain.stream_options.include_usage
     return ChatRequest(
@@ -119,11 +128,14 @@ def decode_plain(body: bytes) -> ChatRequest | None:
         messages=_messages(plain.messages),
         stream=plain.stream,
         include_usage=include_usage if plain.stream else None,
-        max_output_tokens=plain.max_tokens,
+        max_output_tokens=plain.max_tokens or plain.max_completion_tokens,
+        candidates=plain.n,
         sampling=Sampling(plain.temperature, plain.top_p),
         tools=tuple([_tool(tool.function) for tool in plain.tools]),
         tool_choice=None if plain.tool_choice is None else ToolChoice(plain.tool_choice),
         parallel_tool_calls=plain.parallel_tool_calls,
+        reasoning=None if plain.reasoning_effort is None else Reasoning(plain.reasoning_effort),
+        end_user=plain.user,
     )
 
 
