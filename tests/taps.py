@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asgi_llmgw import ir
 from asgi_llmgw.errors import UpstreamError
-from asgi_llmgw.protocols import StreamContext, codec
+from asgi_llmgw.protocols import codec
 from asgi_llmgw.sse import SSEDecoder
 from asgi_llmgw.streams import StreamObserver
 
@@ -38,10 +38,3 @@ class UsageTap(StreamObserver):
     def _hear(self, event: ir.StreamEvent) -> None:
         self.observe(event)
         self.events.append(event)
-
-    def translated(self, target: ir.Protocol, context: StreamContext) -> bytes:
-        """What a client is told of this, event by event."""
-        spoken = codec(target)
-        encoder = spoken.stream_encoder(context)
-        frames = [frame for event in self.events for frame in encoder.feed(event)] + list(encoder.close())
-        return b"".join(frame.encode(spoken.frame_newline) for frame in frames)

@@ -23,10 +23,12 @@ from asgi_llmgw.json import (
     as_object,
     as_str,
     dumps,
+    dumps_lines,
     dumps_text,
     loads,
     loads_object,
     loads_request,
+    loads_strings,
     members,
     repeated_member,
     replace_model,
@@ -314,3 +316,13 @@ def test_types_are_named_as_json_names_them() -> None:
     values: list[JSONValue] = [None, False, 1, 1.5, "", [], {}]
     names = ["null", "a boolean", "a number", "a number", "a string", "an array", "an object"]
     assert [type_name(value) for value in values] == names
+
+
+def test_many_strings_are_read_and_written_at_once() -> None:
+    assert loads_strings(b'["a","\\u00e9",""]') == ["a", "é", ""]
+    assert dumps_lines(["a\nb", 'c"', "é"]) == '"a\\nb"\n"c\\""\n"é"\n'.encode()
+    for wrong in (b'["a",1]', b'"a"', b'["a"', b'["\xff"]', b'["\\ud800"]'):
+        with pytest.raises(JSONError):
+            loads_strings(wrong)
+    with pytest.raises(JSONError):
+        dumps_lines(["\ud800"])
