@@ -18,7 +18,7 @@ from typing import Final, get_args
 
 import msgspec
 
-from benchmarks.gateways import HOW_TO_INSTALL, OURS, Gateway, installed
+from benchmarks.gateways import FLOOR, HOW_TO_INSTALL, LEAN, OURS, Gateway, installed
 from benchmarks.lab import DIRECT, Lab, Sample, Scenario
 from benchmarks.memory import at_rest
 from benchmarks.messages import Pair
@@ -28,7 +28,7 @@ from benchmarks.results import Report, Row, machine, rows, table
 CONNECTIONS: Final = 8
 STREAMS: Final = 1000
 _PAIRS: Final[tuple[Pair, ...]] = get_args(Pair)
-_EITHER: Final = frozenset({OURS, "floor", "nginx"})
+_EITHER: Final = frozenset({OURS, FLOOR, LEAN, "nginx"})
 """What is quick enough for a thousand streams."""
 
 

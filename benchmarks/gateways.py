@@ -19,6 +19,7 @@ from benchmarks.processes import GATEWAY_CORE, Process
 
 OURS: Final = "asgi_llmgw"
 FLOOR: Final = "floor"
+LEAN: Final = "lean floor"
 KEY: Final = "sk-benchmark"
 
 HOW_TO_INSTALL: Final[Mapping[str, str]] = {
@@ -73,16 +74,23 @@ def ours() -> Gateway:
     return Gateway(OURS, start, ask)
 
 
-def floor() -> Gateway:
-    """uvicorn and aiohttp alone."""
+def floor(*, lean: bool = False) -> Gateway:
+    """uvicorn and aiohttp alone, or uvicorn and the client that the gateway brings along."""
 
     def start(port: int, vendor: int, directory: Path) -> Process:
-        command = [sys.executable, "-m", "uvicorn", "benchmarks.floor:app", "--port", str(port)]
+        command = [
+            sys.executable,
+            "-m",
+            "uvicorn",
+            f"benchmarks.floor:{'lean' if lean else 'app'}",
+            "--port",
+            str(port),
+        ]
         command += ["--no-access-log", "--log-level", "warning", "--no-server-header"]
         environment = {"VENDOR": f"http://127.0.0.1:{vendor}"}
         return Process(command, core=GATEWAY_CORE, log=directory / "log", port=port, environment=environment)
 
-    return Gateway(FLOOR, start, _as_it_is)
+    return Gateway(LEAN if lean else FLOOR, start, _as_it_is)
 
 
 def nginx(program: str) -> Gateway:
@@ -139,7 +147,7 @@ def portkey(server: str) -> Gateway:
 
 def installed(*, litellm_at: str | None, portkey_at: str | None) -> tuple[list[Gateway], list[str]]:
     """What can be measured here, ours first, and what cannot."""
-    found, missing = [ours(), floor()], []
+    found, missing = [ours(), floor(), floor(lean=True)], []
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is not None:
         found.append(nginx(program))

@@ -18,8 +18,7 @@ _RUNS: Final = 7
 
 def at_rest(directory: Path) -> dict[str, float]:
     """Milliseconds and megabytes, by what they are."""
-    imports = [_seconds("import asgi_llmgw.app") - _seconds("pass") for _ in range(_RUNS)]
-    found = {"import, ms": statistics.median(imports) * 1000}
+    found = {f"import {name}, ms": _import(name) * 1000 for name in ("asgi_llmgw", "asgi_llmgw.app")}
     own = directory / "memory"
     own.mkdir()
     with Lab([ours()], own) as lab:
@@ -34,6 +33,10 @@ def at_rest(directory: Path) -> dict[str, float]:
             asked = many
             found[f"resident after {many} requests, MB"] = process.memory() / 1e6
     return found
+
+
+def _import(name: str) -> float:
+    return statistics.median(_seconds(f"import {name}") - _seconds("pass") for _ in range(_RUNS))
 
 
 def _seconds(code: str) -> float:
