@@ -160,6 +160,9 @@ class StreamReader(StreamObserver):
     def _read_end(self, error: UpstreamError | None) -> list[Heard]:
         """What the end of input tells; `error` has brought it about, if it is not a good one."""
         heard = [] if self.over else self._read_in_full(None)
+        if error is not None and heard and isinstance(heard[-1], StreamFault):
+            # half a frame cannot be read because the transport broke, which is what is to be told
+            heard[-1] = self._observed(StreamFault(error))
         if self.fault is None:
             for event in self._decoder.close():
                 cause = error if isinstance(event, StreamFault) else None

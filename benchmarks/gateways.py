@@ -78,14 +78,8 @@ def floor(*, lean: bool = False) -> Gateway:
     """uvicorn and aiohttp alone, or uvicorn and the client that the gateway brings along."""
 
     def start(port: int, vendor: int, directory: Path) -> Process:
-        command = [
-            sys.executable,
-            "-m",
-            "uvicorn",
-            f"benchmarks.floor:{'lean' if lean else 'app'}",
-            "--port",
-            str(port),
-        ]
+        app = "benchmarks.floor:lean" if lean else "benchmarks.floor:app"
+        command = [sys.executable, "-m", "uvicorn", app, "--port", str(port)]
         command += ["--no-access-log", "--log-level", "warning", "--no-server-header"]
         environment = {"VENDOR": f"http://127.0.0.1:{vendor}"}
         return Process(command, core=GATEWAY_CORE, log=directory / "log", port=port, environment=environment)

@@ -102,10 +102,10 @@ async def test_what_comes_after_the_length_belongs_to_no_answer(client: Protocol
     whole, part = b"".join(VENDORS[vendor]), begun(vendor)
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %d\r\n\r\n" % len(part)
     async with house(vendor, [head + whole], [CHUNKED + chunk(whole) + chunk(b"")]) as running:
-        first, second = await running.stream(client), await running.stream(client)
-        assert first.body.count(b'"Hel"') <= 1
-        if len(running.vendor.requests) == 2:
+        first = await running.stream(client)
+        if len(running.vendor.requests) == 1:
             running.failed(first)
+        second = await running.stream(client)
         assert second.status == 200 and any(mark in second.body for mark in SUCCESS)
         assert running.log[-1]["outcome"] == "completed"
 
