@@ -95,7 +95,7 @@ class StreamReader(StreamObserver):
         protocol: what the stream speaks.
     """
 
-    __slots__ = ("_decoder", "_frames", "_held", "_like", "_refrain")
+    __slots__ = ("_blank", "_decoder", "_frames", "_held", "_like", "_refrain")
 
     def __init__(self, protocol: Protocol) -> None:
         super().__init__()
@@ -104,6 +104,7 @@ class StreamReader(StreamObserver):
         self._decoder = codec(protocol).stream_decoder()
         self._refrain = Refrain()
         self._like: Delta = TextDelta(0, "")
+        self._blank = b""
 
     def _again(self, frames: bytes, start: int) -> tuple[int, list[str]]:
         """How many bytes from here on tell deltas like the last one, `_like`, and their texts."""
@@ -113,9 +114,9 @@ class StreamReader(StreamObserver):
         """How many bytes the frame is that starts here, and what it tells."""
         end = -1
         if self._refrain.learns:
-            # if not all frames end alike, these are several, and nothing is learnt
-            blank = blank_line(frames)
-            end = frames.find(blank, start) + len(blank)
+            # where not all frames end alike, these are several, and nothing is learnt
+            self._blank = self._blank or blank_line(frames)
+            end = frames.find(self._blank, start) + len(self._blank)
         end = end if end > start else len(frames)
         return end - start, self._read_in_full(frames[start:end])
 
@@ -125,7 +126,7 @@ class StreamReader(StreamObserver):
         count = 0
         try:
             for frame in self._frames.close() if frames is None else self._frames.feed_frame(frames):
-                if self.over:
+                if self.ended or self.fault is not None:
                     break
                 if frame.event == "ping":
                     heard.append(_PING)
