@@ -156,7 +156,7 @@ class PassThrough(StreamReader):
             if self._without_usage:
                 shown.append(hide(frames[start : start + taken]))
             start += taken
-        return b"".join([*shown, frames[start:]]) if self._without_usage else frames
+        return b"".join([*shown, hide_usage(frames[start:])]) if self._without_usage else frames
 
     def _note(self, frame: bytes) -> None:
         self._done = self._done or _DONE in frame
