@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias, final
+from typing import Final, TypeAlias, final
 
 import msgspec
 
@@ -35,7 +35,8 @@ class Ping(msgspec.Struct, frozen=True):
 
 Heard: TypeAlias = StreamEvent | Ping
 
-_PING = Ping()
+_PING: Final = Ping()
+_ONLY_PING: Final[list[Heard]] = [_PING]
 
 
 class StreamObserver:
@@ -128,16 +129,15 @@ class StreamReader(StreamObserver):
             for frame in self._frames.close() if frames is None else self._frames.feed_frame(frames):
                 if self.ended or self.fault is not None:
                     break
+                count += 1
                 if frame.event == "ping":
                     heard.append(_PING)
-                    continue
-                count += 1
                 for event in self._decoder.feed(frame):
                     self.observe(event)
                     heard.append(event)
         except UpstreamError as error:
             heard.append(self._observed(StreamFault(error)))
-        if count and self._refrain.learns:
+        if count and self._refrain.learns and heard != _ONLY_PING:
             self._learn(frames if count == 1 else None, heard)
         return heard
 
