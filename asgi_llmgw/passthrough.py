@@ -156,7 +156,11 @@ class PassThrough(StreamReader):
             if self._without_usage:
                 shown.append(hide(frames[start : start + taken]))
             start += taken
-        return b"".join([*shown, frames[start:]]) if self._without_usage else frames
+        if not self._without_usage:
+            return frames
+        if start < size:
+            shown.append(hide_usage(frames[start:]))
+        return b"".join(shown)
 
     def _note(self, frame: bytes) -> None:
         self._done = self._done or _DONE in frame

@@ -16,6 +16,7 @@ from asgi_llmgw.json import JSONError, dumps, loads_string, loads_strings
 _LESSONS: Final = 8
 _TEXT: Final = rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u(?![dD][89a-fA-F])[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+'
 """The inside of a JSON string, those with halves of characters apart: some of them stand for nothing."""
+_WORDS: Final = rb"(%b)" % _TEXT
 _NUMBER: Final = rb"(?:0|[1-9][0-9]{0,17})"
 _LETTERS: Final = rb"[A-Za-z0-9]*+"
 _BLANKS: Final = rb" *+"
@@ -79,31 +80,33 @@ class Refrain:
             return
         name = before[before.rfind(b'"', 0, before.rfind(b'"')) :] + b'"'
         if _NAME.fullmatch(name) is not None and frame.count(name) == 1:
-            self._frame = _Frame(before + b'"', b'"' + after, name)
+            self._frame = _Frame(frame, len(before) + 1, len(frame) - len(after) - 1, name)
 
 
 class _Frame:
     """A frame without its text.
 
     Args:
-        before: what stands before that.
-        after: what stands after it.
+        frame: the frame with one.
+        start: where that begins, behind its quote.
+        end: where it ends, before its quote.
         name: how the member begins that it is the value of; no other member begins so.
     """
 
     __slots__ = ("_after", "_again", "_around", "_before", "_least", "_name", "_place", "_two")
 
-    def __init__(self, before: bytes, after: bytes, name: bytes) -> None:
-        self._before = before
-        self._after = after
-        self._name = name
-        early, spots = _cut(before)
-        late, more_spots = _cut(after)
-        self._again = _same_frames((*spots, b"(%b)" % _TEXT, *more_spots))
-        self._around = b"".join([piece + b"\0" for piece in early + late])
-        self._place = len(early) + len(late) + 1
-        self._least = len(before) + len(after)
-        self._two = 2 * sum(map(len, early + late))
+    def __init__(self, frame: bytes, start: int, end: int, name: bytes) -> None:
+        self._before, self._after, self._name = frame[:start], frame[end:], name
+        found = [(place.search(frame), inside) for place, inside in _UNREAD]
+        unread = [(*spot.span(1), inside) for spot, inside in found if spot is not None]
+        spots = sorted([(start, end, _WORDS), *unread])
+        edges = [0, *(edge for first, last, _ in spots for edge in (first, last)), len(frame)]
+        pieces = [frame[first:last] for first, last in zip(edges[::2], edges[1::2], strict=True)]
+        self._again = _same_frames(tuple(inside for _, _, inside in spots))
+        self._around = b"\0".join([*pieces, b""])
+        self._place = len(pieces) + 1
+        self._least = len(self._before) + len(self._after)
+        self._two = 2 * sum(map(len, pieces))
 
     def again(self, frames: bytes, start: int) -> tuple[int, list[str]]:
         """How many bytes from here on are this frame again and again, and the texts.
@@ -124,19 +127,6 @@ class _Frame:
             self._least = self._two  # more than its text is new
             return end, [loads_string(b'"%b"' % found[self._place])]
         return end, loads_strings(b'["%b"]' % b'","'.join(_texts_named(self._name).findall(frames, start, start + end)))
-
-
-def _cut(piece: bytes) -> tuple[list[bytes], list[bytes]]:
-    """What always stands in this piece of a frame, and the patterns of what stands between that."""
-    found = [(place.search(piece), inside) for place, inside in _UNREAD]
-    spots = [(*spot.span(1), inside) for spot, inside in found if spot is not None]
-    spots.sort()
-    pieces, patterns, start = [], [], 0
-    for first, end, inside in spots:
-        pieces.append(piece[start:first])
-        patterns.append(inside)
-        start = end
-    return [*pieces, piece[start:]], patterns
 
 
 @lru_cache(maxsize=64)

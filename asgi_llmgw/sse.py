@@ -135,8 +135,10 @@ class SSEDecoder:
         Raises:
             InvalidUpstreamResponse: an event is larger than `max_event`.
         """
-        if self.idle and frame.startswith(self._lead) and frame.endswith(b"\n\n") and len(frame) <= self._max_event:
-            data = frame[len(self._lead) : -2]
+        end = b"\r\n\r\n" if frame.endswith(b"\r\n\r\n") else b"\n\n"
+        known = frame.startswith(self._lead) or self._learn_lead(frame, end[len(end) // 2 :])
+        if known and self.idle and frame.endswith(end) and len(frame) <= self._max_event:
+            data = frame[len(self._lead) : -len(end)]
             if _LF not in data and _CR not in data:
                 return [ServerSentEvent(data, self._name)]
         return self.feed(frame)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias, final
+from typing import Final, TypeAlias, final
 
 import msgspec
 
@@ -35,7 +35,8 @@ class Ping(msgspec.Struct, frozen=True):
 
 Heard: TypeAlias = StreamEvent | Ping
 
-_PING = Ping()
+_PING: Final = Ping()
+_ONLY_PING: Final[list[Heard]] = [_PING]
 
 
 class StreamObserver:
@@ -95,7 +96,7 @@ class StreamReader(StreamObserver):
         protocol: what the stream speaks.
     """
 
-    __slots__ = ("_decoder", "_frames", "_held", "_like", "_refrain")
+    __slots__ = ("_blank", "_decoder", "_frames", "_held", "_like", "_refrain")
 
     def __init__(self, protocol: Protocol) -> None:
         super().__init__()
@@ -104,6 +105,7 @@ class StreamReader(StreamObserver):
         self._decoder = upstream_codec(protocol).stream_decoder()
         self._refrain = Refrain()
         self._like: Delta = TextDelta(0, "")
+        self._blank = b""
 
     def _again(self, frames: bytes, start: int) -> tuple[int, list[str]]:
         """How many bytes from here on tell deltas like the last one, `_like`, and their texts."""
@@ -113,9 +115,9 @@ class StreamReader(StreamObserver):
         """How many bytes the frame is that starts here, and what it tells."""
         end = -1
         if self._refrain.learns:
-            # if not all frames end alike, these are several, and nothing is learnt
-            blank = blank_line(frames)
-            end = frames.find(blank, start) + len(blank)
+            # where not all frames end alike, these are several, and nothing is learnt
+            self._blank = self._blank or blank_line(frames)
+            end = frames.find(self._blank, start) + len(self._blank)
         end = end if end > start else len(frames)
         return end - start, self._read_in_full(frames[start:end])
 
@@ -125,18 +127,17 @@ class StreamReader(StreamObserver):
         count = 0
         try:
             for frame in self._frames.close() if frames is None else self._frames.feed_frame(frames):
-                if self.over:
+                if self.ended or self.fault is not None:
                     break
+                count += 1
                 if frame.event == "ping":
                     heard.append(_PING)
-                    continue
-                count += 1
                 for event in self._decoder.feed(frame):
                     self.observe(event)
                     heard.append(event)
         except UpstreamError as error:
             heard.append(self._observed(StreamFault(error)))
-        if count and self._refrain.learns:
+        if count and self._refrain.learns and heard != _ONLY_PING:
             self._learn(frames if count == 1 else None, heard)
         return heard
 

@@ -6,7 +6,7 @@ from asgi_llmgw.errors import UpstreamError
 from asgi_llmgw.json import JSONObject, JSONValue, as_object, dumps, loads_object
 from asgi_llmgw.passthrough import PassThrough, ask_for_usage, hide_usage, tells_finish
 from asgi_llmgw.protocols import codec, skim_response
-from tests.samples import CHAT_ERROR, CHAT_USAGE, DONE, chat_chunk, chat_stream, frame, messages_stream
+from tests.samples import CHAT_ERROR, CHAT_ROLE, CHAT_USAGE, DONE, chat_chunk, chat_stream, frame, messages_stream
 from tests.wire import needs_wire, recordings
 
 
@@ -201,3 +201,16 @@ def test_an_answer_that_is_skimmed_tells_what_one_tells_that_is_read(body: bytes
 def test_an_answer_that_is_an_error_is_one_however_little_of_it_is_read(body: bytes) -> None:
     with pytest.raises(UpstreamError):
         skim_response("openai_chat", body)
+
+
+def test_usage_is_taken_out_wherever_it_comes() -> None:
+    """In pieces, behind the end too, and no comment or other byte with it."""
+    usage = frame({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}})
+    words = [chat_chunk({"content": word}) for word in ("one", "two", "three")]
+    kept = [CHAT_ROLE, b": still here\n\n", *words, b"id: 7\n" + words[0], chat_chunk({}, "stop"), DONE]
+    for place in range(1, len(kept) + 1):
+        stream = b"".join([*kept[:place], usage, *kept[place:]])
+        for size in (7, 300, len(stream)):
+            passing = PassThrough("openai_chat", without_usage=True)
+            out = b"".join([passing.forward(stream[at : at + size]) for at in range(0, len(stream), size)])
+            assert out + passing.end() == b"".join(kept)

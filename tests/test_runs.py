@@ -79,6 +79,7 @@ OTHERS: dict[ir.Protocol, list[bytes]] = {
         CHAT % (b'{"content":"x"}', b',"usage":{"prompt_tokens":1,"completion_tokens":1}'),
         b'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n',
         CHAT.replace(b"null", b'"length"') % (b'{"content":"last"}', b""),
+        b"event: ping\n" + CHAT % (b'{"content":"in a ping"}', b""),
         CHAT.replace(b'"index":0', b'"index":1') % (b'{"content":"of another"}', b""),
         b'data: {"error":{"message":"no"}}\n\n',
         b": keep-alive\n\n",
@@ -87,6 +88,8 @@ OTHERS: dict[ir.Protocol, list[bytes]] = {
         b'data: {"type":"content_block_stop","index":0}\n\n',
         b'data: {"type":"content_block_start","index":0,"content_block":{"type":"server_tool_use","id":"b"}}\n\n',
         MESSAGES % (0, b'"citations_delta","citation":{"cited_text":"a"}', b""),
+        b'event: ping\ndata: {"type":"ping"}\n\n',
+        b'event: ping\ndata: {"type":"content_block_stop","index":0}\n\n',
         b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"no"}}\n\n',
     ],
     "openai_responses": [

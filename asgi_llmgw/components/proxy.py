@@ -293,14 +293,16 @@ class _Call:
             if size > limit:
                 raise InvalidUpstreamResponse(f"the upstream sent more than {limit} bytes")
             for chunk in pieces(whole):
-                if tells_finish(self._protocol, chunk) or (ends is not None and b"data" in chunk):
-                    ends = anyio.current_time() + self._finish_grace
-                if passing is None:
-                    await self._pass_on(chunk)
+                shown = chunk if passing is None else passing.forward(chunk)
+                if ends is not None:
+                    finished = b"data" in chunk
                 else:
-                    shown = passing.forward(chunk)
+                    finished = tells_finish(self._protocol, chunk) if passing is None else passing.finished
+                if finished:
+                    ends = anyio.current_time() + self._finish_grace
+                if passing is not None:
                     self._note(passing)
-                    await self._pass_on(shown)
+                await self._pass_on(shown)
                 await turns.took(chunk)
             if ends is not None:
                 scope.deadline = ends
