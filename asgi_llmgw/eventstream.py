@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Mapping
 from typing import Final, TypeAlias
 
 import msgspec
@@ -29,7 +30,7 @@ HeaderValue: TypeAlias = bool | int | str | bytes
 class EventStreamMessage(msgspec.Struct, frozen=True):
     """One message. Timestamps are milliseconds since the epoch, UUIDs their sixteen bytes."""
 
-    headers: dict[str, HeaderValue]
+    headers: Mapping[str, HeaderValue]
     payload: bytes
 
     def text(self, name: str) -> str:
@@ -45,12 +46,15 @@ class EventStreamFramer:
         max_message: the most bytes one message may have.
     """
 
-    __slots__ = ("_buffer", "_max_message", "_total")
+    __slots__ = ("_buffer", "_headers", "_max_message", "_raw_headers", "_total")
 
     def __init__(self, *, max_message: int = MAX_MESSAGE) -> None:
         self._max_message = max_message
         self._buffer = bytearray()
         self._total = 0
+        # nearly all messages of a stream have the headers of the one before
+        self._raw_headers = b""
+        self._headers: Mapping[str, HeaderValue] = {}
 
     def feed(self, chunk: bytes) -> list[EventStreamMessage]:
         """The messages that this chunk completes.
@@ -66,7 +70,7 @@ class EventStreamFramer:
                 self._total = self._length(start)
             if len(self._buffer) - start < self._total:
                 break
-            messages.append(_message(bytes(memoryview(self._buffer)[start : start + self._total])))
+            messages.append(self._message(bytes(memoryview(self._buffer)[start : start + self._total])))
             start += self._total
             self._total = 0
         del self._buffer[:start]
@@ -91,19 +95,20 @@ class EventStreamFramer:
             raise _malformed()
         return int(total)
 
-
-def _message(data: bytes) -> EventStreamMessage:
-    """A whole message whose length is known to be right."""
-    (checksum,) = _CHECKSUM.unpack_from(data, len(data) - _CHECKSUM.size)
-    if zlib.crc32(memoryview(data)[: -_CHECKSUM.size]) != checksum:
-        raise InvalidUpstreamResponse("the upstream sent a message that is damaged")
-    _, length, _ = _PRELUDE.unpack_from(data)
-    end = _PRELUDE.size + length
-    try:
-        headers = _headers(data[_PRELUDE.size : end])
-    except (struct.error, IndexError, UnicodeDecodeError):
-        raise _malformed() from None
-    return EventStreamMessage(headers, data[end : -_CHECKSUM.size])
+    def _message(self, data: bytes) -> EventStreamMessage:
+        """A whole message whose length is known to be right."""
+        (checksum,) = _CHECKSUM.unpack_from(data, len(data) - _CHECKSUM.size)
+        if zlib.crc32(memoryview(data)[: -_CHECKSUM.size]) != checksum:
+            raise InvalidUpstreamResponse("the upstream sent a message that is damaged")
+        _, length, _ = _PRELUDE.unpack_from(data)
+        end = _PRELUDE.size + length
+        raw = data[_PRELUDE.size : end]
+        if raw != self._raw_headers:
+            try:
+                self._headers, self._raw_headers = _headers(raw), raw
+            except (struct.error, IndexError, UnicodeDecodeError):
+                raise _malformed() from None
+        return EventStreamMessage(self._headers, data[end : -_CHECKSUM.size])
 
 
 def _headers(data: bytes) -> dict[str, HeaderValue]:

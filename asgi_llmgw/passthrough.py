@@ -15,7 +15,7 @@ from asgi_llmgw.ir import Protocol
 from asgi_llmgw.json import as_object, loads, loads_object, members, with_members
 from asgi_llmgw.protocols import scrub, upstream_codec
 from asgi_llmgw.sse import BLANK_LINES, SSEDecoder, each_frame
-from asgi_llmgw.streams import Heard, Run, StreamReader
+from asgi_llmgw.streams import StreamReader
 
 _EMPTY_USAGE: Final = (b',"usage":null', b', "usage": null')
 _DONE: Final = b"[DONE]"
@@ -143,21 +143,24 @@ class PassThrough(StreamReader):
     def _passed(self, frames: bytes) -> bytes:
         """Look at frames, run by run, and give what the client gets of them."""
         shown: list[bytes] = []
-        start = 0
-        while start < len(frames) and not self.over:
-            heard: list[Heard] = []
-            end = self._read_on(frames, start, heard)
-            again = bool(heard) and type(heard[0]) is Run
-            if again and end - start == len(frames):
-                return _without_empty_usage(frames) if self._without_usage else frames
-            piece = frames[start:end]
-            if not again:
-                self._done = self._done or _DONE in piece
-                self.finished = self.finished or tells_finish(self._protocol, piece)
+        start, size = 0, len(frames)
+        while start < size and self.fault is None and not self.ended:
+            taken, texts = self._again(frames, start)
+            hide = _without_empty_usage
+            if taken:
+                self.text_length += sum(map(len, texts))
+            else:
+                taken, _ = self._read_on(frames, start)
+                self._note(frames[start : start + taken])
+                hide = hide_usage
             if self._without_usage:
-                shown.append(_without_empty_usage(piece) if again else hide_usage(piece))
-            start = end
+                shown.append(hide(frames[start : start + taken]))
+            start += taken
         return b"".join([*shown, frames[start:]]) if self._without_usage else frames
+
+    def _note(self, frame: bytes) -> None:
+        self._done = self._done or _DONE in frame
+        self.finished = self.finished or tells_finish(self._protocol, frame)
 
     def end(self, error: UpstreamError | None = None) -> bytes:
         """What the client still gets when the upstream's bytes have ended: an error event if they ended too early.

@@ -45,17 +45,12 @@ class Refrain:
         self._lessons = _LESSONS
         self.learns = True
 
-    @property
-    def knows(self) -> bool:
-        """Whether there is a frame that may come again."""
-        return self._frame is not None
-
-    def again(self, frames: bytes) -> tuple[int, list[str]]:
-        """How many bytes at the start of these are the same frame again, and the texts they tell."""
+    def again(self, frames: bytes, start: int = 0) -> tuple[int, list[str]]:
+        """How many bytes from here on are the same frame again, and the texts they tell."""
         if self._frame is None:
             return 0, []
         try:
-            found = self._frame.again(frames)
+            found = self._frame.again(frames, start)
         except JSONError:
             self.missed()
             return 0, []
@@ -110,25 +105,25 @@ class _Frame:
         self._least = len(before) + len(after)
         self._two = 2 * sum(map(len, early + late))
 
-    def again(self, frames: bytes) -> tuple[int, list[str]]:
-        """How many bytes at the start are this frame again and again, and the texts.
+    def again(self, frames: bytes, start: int) -> tuple[int, list[str]]:
+        """How many bytes from here on are this frame again and again, and the texts.
 
         Raises:
             JSONError: one of the texts is none.
         """
-        size, before, after = len(frames), self._before, self._after
-        if self._least <= size < self._two and frames.startswith(before) and frames.endswith(after):
+        size, before, after = len(frames) - start, self._before, self._after
+        if self._least <= size < self._two and frames.startswith(before, start) and frames.endswith(after):
             # nothing but its text is new: what nearly always comes alone
-            return size, [loads_string(b'"%b"' % frames[len(before) : -len(after)])]
+            return size, [loads_string(b'"%b"' % frames[start + len(before) : -len(after)])]
         around = self._around
-        found = self._again.match(around + frames)
+        found = self._again.match(around + frames[start:])
         if found is None or found.end() == len(around):
             return 0, []
         end = found.end() - len(around)
         if end < self._two:
             self._least = self._two  # more than its text is new
             return end, [loads_string(b'"%b"' % found[self._place])]
-        return end, loads_strings(b'["%b"]' % b'","'.join(_texts_named(self._name).findall(frames, 0, end)))
+        return end, loads_strings(b'["%b"]' % b'","'.join(_texts_named(self._name).findall(frames, start, start + end)))
 
 
 def _cut(piece: bytes) -> tuple[list[bytes], list[bytes]]:

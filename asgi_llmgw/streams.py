@@ -33,19 +33,7 @@ class Ping(msgspec.Struct, frozen=True):
     """The upstream says no more than that it is still there."""
 
 
-@final
-class Run(msgspec.Struct, frozen=True, gc=False):
-    """Deltas of one part, one after the other.
-
-    `whole` is all of them in one, `texts` what each of them brought, `size` how many bytes told them.
-    """
-
-    whole: Delta
-    texts: list[str]
-    size: int
-
-
-Heard: TypeAlias = StreamEvent | Ping | Run
+Heard: TypeAlias = StreamEvent | Ping
 
 _PING = Ping()
 
@@ -117,44 +105,24 @@ class StreamReader(StreamObserver):
         self._refrain = Refrain()
         self._like: Delta = TextDelta(0, "")
 
-    def _read(self, frames: bytes) -> list[Heard]:
-        """What whole frames tell; nothing is read, and so nothing kept, once the stream is over."""
-        heard: list[Heard] = []
-        start = 0
-        while start < len(frames) and self.fault is None and not self.ended:
-            start = self._read_on(frames, start, heard)
-        return heard
+    def _again(self, frames: bytes, start: int) -> tuple[int, list[str]]:
+        """How many bytes from here on tell deltas like the last one, `_like`, and their texts."""
+        return self._refrain.again(frames, start) if self._frames.idle else (0, [])
 
-    def _read_on(self, frames: bytes, start: int, heard: list[Heard]) -> int:
-        """Hear what comes next: all frames that are like the last one, or one that is not. Where it ends is given."""
-        if self._refrain.knows and self._frames.idle:
-            taken, texts = self._refrain.again(frames[start:])
-            if taken:
-                self._hear_again(texts, taken, heard)
-                return start + taken
+    def _read_on(self, frames: bytes, start: int) -> tuple[int, list[Heard]]:
+        """How many bytes the frame is that starts here, and what it tells."""
         end = -1
         if self._refrain.learns:
             # if not all frames end alike, these are several, and nothing is learnt
             blank = blank_line(frames)
             end = frames.find(blank, start) + len(blank)
         end = end if end > start else len(frames)
-        self._read_in_full(frames[start:end], heard)
-        return end
+        return end - start, self._read_in_full(frames[start:end])
 
-    def _hear_again(self, texts: list[str], size: int, heard: list[Heard]) -> None:
-        """Hear deltas like the last one."""
-        if "" in texts:
-            texts = [text for text in texts if text]
-        if texts:
-            like = self._like
-            whole = type(like)(like.index, texts[0] if len(texts) == 1 else "".join(texts))
-            self._decoder.more(whole)
-            self.observe(whole)
-            heard.append(Run(whole, texts, size))
-
-    def _read_in_full(self, frames: bytes | None, heard: list[Heard]) -> None:
-        """Hear what these frames tell, or the end of input."""
-        start, count = len(heard), 0
+    def _read_in_full(self, frames: bytes | None) -> list[Heard]:
+        """What these frames tell, or the end of input."""
+        heard: list[Heard] = []
+        count = 0
         try:
             for frame in self._frames.close() if frames is None else self._frames.feed_frame(frames):
                 if self.over:
@@ -169,7 +137,8 @@ class StreamReader(StreamObserver):
         except UpstreamError as error:
             heard.append(self._observed(StreamFault(error)))
         if count and self._refrain.learns:
-            self._learn(frames if count == 1 else None, heard[start:])
+            self._learn(frames if count == 1 else None, heard)
+        return heard
 
     def _learn(self, frame: bytes | None, told: list[Heard]) -> None:
         """Expect a frame again that told one delta and nothing else, its part's beginning apart."""
@@ -188,19 +157,9 @@ class StreamReader(StreamObserver):
         else:
             self._refrain.missed()
 
-    def _read_rest(self) -> list[Heard]:
-        """What is told by bytes that wait for the end of their frame, which does not come any more."""
-        try:
-            frames = self._held.close()
-        except UpstreamError as error:
-            return [] if self.over else [self._observed(StreamFault(error))]
-        return self._read(frames)
-
     def _read_end(self, error: UpstreamError | None) -> list[Heard]:
         """What the end of input tells; `error` has brought it about, if it is not a good one."""
-        heard: list[Heard] = []
-        if not self.over:
-            self._read_in_full(None, heard)
+        heard = [] if self.over else self._read_in_full(None)
         if self.fault is None:
             for event in self._decoder.close():
                 cause = error if isinstance(event, StreamFault) else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from typing import Final, final
 
 import msgspec
 
@@ -31,7 +31,7 @@ from asgi_llmgw.reasoning.bodies import TAKEN_OUT, carries_state, without_foreig
 from asgi_llmgw.reasoning.requests import addressed_to, restore_state
 from asgi_llmgw.reasoning.turns import TurnRecorder
 from asgi_llmgw.sse import Comment
-from asgi_llmgw.streams import Heard, Ping, Run, StreamReader
+from asgi_llmgw.streams import Heard, Ping, StreamReader
 from asgi_llmgw.tool_names import ToolNames
 
 _DEFAULT_PROFILE: Final = Profile()
@@ -198,6 +198,14 @@ _KEEP_ALIVE: Final[Mapping[Protocol, bytes]] = {"openai_chat": Comment("keep-ali
 """What tells a client that nothing has happened yet; clients of Gemini would take a comment for JSON."""
 
 
+@final
+class _Run(msgspec.Struct, frozen=True, gc=False):
+    """Deltas of one part, one after the other: `whole` is all of them in one, `texts` what each of them brought."""
+
+    whole: Delta
+    texts: list[str]
+
+
 class StreamTranslator(StreamReader):
     """Translate a stream while it runs.
 
@@ -263,14 +271,39 @@ class StreamTranslator(StreamReader):
         Args:
             error: why the upstream's transport broke, if it did; it is told unless the stream was whole already.
         """
-        out = self._encode([*self._read_rest(), *self._read_end(error)])
+        try:
+            rest = self._read(self._held.close())
+        except UpstreamError as broken:
+            rest = [] if self.over else [self._observed(StreamFault(broken))]
+        out = self._encode([*rest, *self._read_end(error)])
         return out + b"".join(frame.encode(self._newline) for frame in self._encoder.close())
 
-    def _encode(self, heard: list[Heard]) -> bytes:
+    def _read(self, frames: bytes) -> list[Heard | _Run]:
+        """What whole frames tell; nothing is read, and so nothing kept, once the stream is over."""
+        heard: list[Heard | _Run] = []
+        start = 0
+        while start < len(frames) and self.fault is None and not self.ended:
+            taken, texts = self._again(frames, start)
+            if not taken:
+                taken, told = self._read_on(frames, start)
+                heard += told
+            elif "" not in texts or (texts := [text for text in texts if text]):
+                heard.append(self._heard_again(texts))
+            start += taken
+        return heard
+
+    def _heard_again(self, texts: list[str]) -> _Run:
+        like = self._like
+        whole = type(like)(like.index, texts[0] if len(texts) == 1 else "".join(texts))
+        self._decoder.more(whole)
+        self.observe(whole)
+        return _Run(whole, texts)
+
+    def _encode(self, heard: list[Heard | _Run]) -> bytes:
         newline, encode = self._newline, self._encoder.feed
         out: list[bytes] = []
         for event in heard:
-            if type(event) is Run:
+            if type(event) is _Run:
                 out.append(self._encode_run(event))
             elif type(event) is Ping:
                 # before the first output the answer may still become an error with a status
@@ -286,7 +319,7 @@ class StreamTranslator(StreamReader):
         self._begun = self._begun or bool(encoded)
         return encoded
 
-    def _encode_run(self, run: Run) -> bytes:
+    def _encode_run(self, run: _Run) -> bytes:
         """Deltas of one part: what is made of the whole of them is made of each."""
         whole = self._told_delta(run.whole)
         if whole is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asgi_llmgw import ir
 from asgi_llmgw.errors import UpstreamError
-from asgi_llmgw.protocols import PROTOCOLS, StreamContext, codec, upstream_codec, whole_frames
+from asgi_llmgw.protocols import PROTOCOLS, upstream_codec, whole_frames
 from asgi_llmgw.sse import SSEDecoder
 from asgi_llmgw.streams import StreamObserver
 
@@ -41,10 +41,3 @@ class UsageTap(StreamObserver):
     def _hear(self, event: ir.StreamEvent) -> None:
         self.observe(event)
         self.events.append(event)
-
-    def translated(self, target: ir.Protocol, context: StreamContext) -> bytes:
-        """What a client is told of this, event by event."""
-        spoken = codec(target)
-        encoder = spoken.stream_encoder(context)
-        frames = [frame for event in self.events for frame in encoder.feed(event)] + list(encoder.close())
-        return b"".join(frame.encode(spoken.frame_newline) for frame in frames)

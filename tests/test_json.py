@@ -24,10 +24,12 @@ from asgi_llmgw.json import (
     as_object,
     as_str,
     dumps,
+    dumps_lines,
     dumps_text,
     loads,
     loads_object,
     loads_request,
+    loads_strings,
     members,
     repeated_member,
     replace_model,
@@ -383,3 +385,13 @@ def test_what_a_document_remembers_does_not_keep_it_alive() -> None:
     document.members()
     del document
     assert gone == [True]
+
+
+def test_many_strings_are_read_and_written_at_once() -> None:
+    assert loads_strings(b'["a","\\u00e9",""]') == ["a", "é", ""]
+    assert dumps_lines(["a\nb", 'c"', "é"]) == '"a\\nb"\n"c\\""\n"é"\n'.encode()
+    for wrong in (b'["a",1]', b'"a"', b'["a"', b'["\xff"]', b'["\\ud800"]'):
+        with pytest.raises(JSONError):
+            loads_strings(wrong)
+    with pytest.raises(JSONError):
+        dumps_lines(["\ud800"])

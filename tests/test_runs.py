@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from asgi_llmgw import ir
 from asgi_llmgw.json import dumps
 from asgi_llmgw.passthrough import PassThrough
-from asgi_llmgw.protocols import PROTOCOLS
+from asgi_llmgw.protocols import PROTOCOLS, StreamContext, codec
+from asgi_llmgw.sse import MAX_EVENT
 from asgi_llmgw.streams import StreamObserver
+from asgi_llmgw.tool_names import ToolNames
+from asgi_llmgw.translate import StreamTranslator
 from tests.odd_frames import ODD, strings
 from tests.pairs import encoded, translated
 from tests.samples import DONE
@@ -177,6 +180,7 @@ def known(observer: StreamObserver) -> object:
 
 
 def check(protocol: ir.Protocol, pieces: Sequence[bytes]) -> None:
+    """Everything a stream tells, and all that is made of it, is the same frame by frame."""
     tap, passing, hiding = UsageTap(protocol), PassThrough(protocol), PassThrough(protocol, without_usage=True)
     out = b""
     for piece in pieces:
@@ -223,3 +227,40 @@ def test_a_recorded_stream_is_told_as_it_is_frame_by_frame(recording: Recording)
     protocol, stream = FOLDERS[recording.folder.parent.name], recording.stream or b""
     for size in (len(stream), 61, 1000):
         check(protocol, [stream[at : at + size] for at in range(0, len(stream), size)])
+
+
+@pytest.mark.parametrize("target", PROTOCOLS)
+def test_thoughts_that_are_not_wanted_are_not_told_in_runs_either(target: ir.Protocol) -> None:
+    context = StreamContext(include_thoughts=False, include_usage=True, clock=lambda: 0.0, new_id=str)
+    thought = forms("anthropic_messages")[2]
+    frames = [*OPENINGS["anthropic_messages"], *(thought % dumps(word) for word in ("a", "b", "c", "d"))]
+    stream = b"".join(frames + ENDINGS["anthropic_messages"])
+    tap = UsageTap("anthropic_messages")
+    tap.feed(stream)
+    translator = StreamTranslator(source="anthropic_messages", target=target, context=context)
+    encoder, newline = codec(target).stream_encoder(context), codec(target).frame_newline
+    told = [frame for event in tap.events for frame in encoder.feed(event)]
+    assert translator.feed(stream) == b"".join(frame.encode(newline) for frame in told)
+
+
+@pytest.mark.parametrize("target", PROTOCOLS)
+def test_a_run_of_a_part_that_is_not_told_has_to_be_fed(target: ir.Protocol) -> None:
+    encoder = codec(target).stream_encoder(StreamContext())
+    assert encoder.more(ir.TextDelta(0, "ab"), ["a", "b"]) is None
+
+
+def test_a_free_text_in_runs_is_told_when_it_is_whole() -> None:
+    """Its arguments are an object around it, which the client never sees."""
+    names = ToolNames({}, frozenset({"f"}))
+    translator = StreamTranslator(source="openai_chat", target="openai_responses", tool_names=names)
+    fragment = CHAT % (b'{"tool_calls":[{"index":0,"function":{"arguments":%b}}]}', b"")
+    words = ['{"input":"', "one ", "two ", "three", '"}']
+    out = translator.feed(b"".join([*OPENINGS["openai_chat"], *(fragment % dumps(word) for word in words)]))
+    assert b"one" not in out
+    assert b'"delta":"one two three"' in translator.feed(b"".join(ENDINGS["openai_chat"]))
+
+
+def test_an_event_that_is_too_large_is_a_fault_although_it_came_at_once() -> None:
+    passing = PassThrough("openai_chat")
+    passing.forward(b"data: " + b"x" * MAX_EVENT + b"\n\n")
+    assert passing.fault is not None

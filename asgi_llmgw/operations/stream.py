@@ -29,12 +29,12 @@ class OperationTap:
     `finish_reason` why a completion ended.
     """
 
-    __slots__ = ("_ended", "_frames", "_held", "fault", "finish_reason", "text_length", "usage")
+    __slots__ = ("_ended", "_frames", "_held", "_lost", "fault", "finish_reason", "text_length", "usage")
 
     def __init__(self) -> None:
         self._frames = SSEDecoder()
         self._held = WholeFrames()
-        self._ended = False
+        self._ended = self._lost = False
         self.fault: UpstreamError | None = None
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
@@ -42,26 +42,32 @@ class OperationTap:
 
     def forward(self, chunk: bytes) -> bytes:
         """Look at a chunk, and give what may go on: whole events as they came, so that another can follow them."""
-        self._feed(chunk)
-        return self._held.feed(chunk)
-
-    def _feed(self, chunk: bytes) -> None:
+        if self._lost:
+            return b""
         try:
-            for frame in self._frames.feed(chunk):
+            frames = self._held.feed(chunk)
+        except UpstreamError as error:
+            self.fault = self.fault or error
+            self._lost = True
+            return b""
+        self._feed(frames)
+        return frames
+
+    def _feed(self, frames: bytes | None) -> None:
+        """Look at frames, or at the end of input."""
+        try:
+            for frame in self._frames.close() if frames is None else self._frames.feed(frames):
                 self._look(frame)
         except UpstreamError as error:
             self.fault = self.fault or error
 
     def close(self) -> bytes:
         """The stream has ended: was that its end? What is left of it is given if so."""
-        try:
-            for frame in self._frames.close():
-                self._look(frame)
-        except UpstreamError as error:
-            self.fault = self.fault or error
+        rest = self._held.close()
+        self._feed(rest)
+        self._feed(None)
         if not self._ended and self.fault is None:
             self.fault = InvalidUpstreamResponse("the upstream's stream ended before its end")
-        rest = self._held.close()
         return b"" if self.fault is not None or not rest else rest + b"\n\n"
 
     def _look(self, frame: ServerSentEvent) -> None:

@@ -36,6 +36,10 @@ class Counter(Protocol):
         """It was so much really, after `claimed` was counted for it at the time."""
         ...
 
+    def settle(self, time: float, actual: int, *, claimed: int) -> None:
+        """Both at once: it is not set aside any more, and was so much really."""
+        ...
+
 
 def make_counter(limit: Limit) -> Counter:
     """The counter for a limit."""
@@ -82,6 +86,8 @@ class _Minute:
     def charge(self, time: float, actual: int, *, claimed: int) -> None:
         self._add(time, actual - claimed)
 
+    settle = charge
+
     def _add(self, time: float, amount: int) -> None:
         cell = cell_at(time)
         before = self._cells.get(cell, 0)
@@ -125,6 +131,11 @@ class _Calendar:
         if self._is_current(time):
             self._used += actual
 
+    def settle(self, time: float, actual: int, *, claimed: int) -> None:
+        if self._is_current(time):
+            self._held = max(0, self._held - claimed)
+            self._used += actual
+
     def _is_current(self, time: float) -> bool:
         """Whether the moment is in the current period, which it may begin."""
         number = calendar(self._period, time)
@@ -156,3 +167,6 @@ class _Slots:
 
     def charge(self, time: float, actual: int, *, claimed: int) -> None:
         """A request that is over takes no slot."""
+
+    def settle(self, time: float, actual: int, *, claimed: int) -> None:
+        self._held = max(0, self._held - claimed)

@@ -87,15 +87,17 @@ class MemoryStore:
             now = self._clock()
             self._reap(now)
             record = self._open.pop(reservation.id, None)
-            if record is not None:
-                self._give_back(record)
             known = record or self._over.get(reservation.id)
             if known is not None and known.settled:
                 return
             about = known or _Record(reservation.claims, reservation.time, now)
             for claim in about.claims:
+                counter = self._counter(claim)
                 amount = max(0, actual.get(claim.limit.measure, claim.amount))
-                self._counter(claim).charge(about.time, amount, claimed=claim.amount if known else 0)
+                if record is not None:
+                    counter.settle(about.time, amount, claimed=claim.amount)
+                else:
+                    counter.charge(about.time, amount, claimed=claim.amount if known else 0)
             about.settled, about.ends = True, now
             self._remember(reservation.id, about)
 

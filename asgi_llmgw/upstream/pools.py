@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
@@ -25,7 +26,8 @@ class Pool(ABC):
     """
 
     def __init__(self, limit: int) -> None:
-        self._slots = asyncio.Semaphore(limit)
+        self._free = limit
+        self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def take(self) -> None:
         """Take one of the connections, waited for no longer than `POOL_WAIT`; `give_back` has to follow.
@@ -33,18 +35,30 @@ class Pool(ABC):
         Raises:
             UpstreamError: all of them are in use.
         """
-        if not self._slots.locked():
-            await self._slots.acquire()
+        if self._free:
+            self._free -= 1
             return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
         try:
             async with asyncio.timeout(POOL_WAIT):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise pool_exhausted() from None
+                await turn
+        except BaseException as exc:
+            if turn.done() and not turn.cancelled():
+                # it was given one in the very moment it was cancelled
+                self.give_back()
+            if isinstance(exc, TimeoutError):
+                raise pool_exhausted() from None
+            raise
 
     def give_back(self) -> None:
-        """The call is over."""
-        self._slots.release()
+        """The call is over: who waits for longest goes on."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
 
     @abstractmethod
     async def close(self) -> None:

@@ -112,3 +112,11 @@ def test_an_event_that_was_cut_off_is_kept_back() -> None:
         tap.forward(b'data: {"type":"speech.audio.delta"}\n\ndata: {"ty') == b'data: {"type":"speech.audio.delta"}\n\n'
     )
     assert tap.close() == b"" and tap.fault is not None
+
+
+def test_an_endless_event_is_a_fault_and_not_an_exception() -> None:
+    """F145."""
+    tap = OperationTap()
+    assert {tap.forward(b"data: " + b"x" * 1024 * 1024) for _ in range(18)} == {b""}
+    assert tap.forward(b"\n\ndata: [DONE]\n\n") == tap.close() == b""
+    assert tap.fault is not None

@@ -150,14 +150,12 @@ class ChatStreamEncoder:
     def more(self, whole: Delta, texts: list[str], /) -> bytes | None:
         """The frames of many deltas of one part."""
         part = self._parts.get(whole.index)
-        if part is None or self._ended:
-            return b""
+        if part is None or self._ended or (type(whole) is ToolInputDelta and part.call < 0):
+            return None
         if type(whole) is ReasoningDelta:
             if not self._context.include_thoughts:
                 return b""
             part.text.append(whole.text)
-        elif type(whole) is ToolInputDelta and part.call < 0:
-            return b""
         before, after = part.around
         return same_frames(before, texts, after)
 
