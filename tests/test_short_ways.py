@@ -344,6 +344,37 @@ def test_an_odd_answer_is_read_alike(protocol: ir.Protocol, body: str, text: str
     same_both_ways(partial(codec(protocol).decode_response, (body % text).encode()))
 
 
+CHAT = '{"model":"m","messages":[{"role":"user","content":"a"}'
+MESSAGES = '{"model":"m","max_tokens":5,"messages":[{"role":"user","content":"a"}'
+USE = '{"role":"assistant","content":[{"type":"tool_use","id":"1","name":"","input":{}}]}'
+RESULT = '{"type":"tool_result","tool_use_id":"1","cache_control":{"type":"ephemeral"}}'
+ODD_REQUESTS: list[tuple[ir.Protocol, str]] = [
+    ("openai_chat", CHAT + '],"max_tokens":5,"max_completion_tokens":6}'),
+    ("openai_chat", CHAT + '],"max_tokens":5,"max_completion_tokens":5}'),
+    ("openai_chat", CHAT + '],"stream_options":{"include_usage":true}}'),
+    ("openai_chat", CHAT + '],"n":0,"tool_choice":"any"}'),
+    ("openai_chat", CHAT + ',{"role":"assistant"},{"role":"assistant","content":""}]}'),
+    (
+        "openai_chat",
+        CHAT + ',{"role":"assistant","tool_calls":[{"id":"1","function":{"name":"","arguments":""}}]},'
+        '{"role":"tool","tool_call_id":"1","content":""}]}',
+    ),
+    ("anthropic_messages", MESSAGES + '],"system":[{"type":"text","text":"x-anthropic-billing-header: 1"}]}'),
+    ("anthropic_messages", MESSAGES + '],"system":[{"text":"no type"}],"max_tokens":6}'),
+    ("anthropic_messages", MESSAGES + f',{USE},{{"role":"user","content":[{RESULT}]}}]}}'),
+    ("anthropic_messages", MESSAGES + f',{USE},{{"role":"user","content":[{{"type":"text","text":""}},{RESULT}]}}]}}'),
+    ("anthropic_messages", MESSAGES + f',{{"role":"assistant","content":[{RESULT}]}}]}}'),
+    ("anthropic_messages", MESSAGES + f',{{"role":"user","content":{USE[USE.index("[") : -1]}}}]}}'),
+    ("anthropic_messages", MESSAGES + ',{"role":"user","content":[]},{"role":"assistant","content":[]}]}'),
+]
+
+
+@pytest.mark.parametrize(("protocol", "body"), ODD_REQUESTS)
+def test_an_odd_request_is_read_alike(protocol: ir.Protocol, body: str) -> None:
+    loads_object(body)
+    same_both_ways(partial(codec(protocol).decode_request, "/", body.encode()))
+
+
 def test_what_is_known_of_a_conversation_stays_known_for_another_model() -> None:
     asked = ir.ChatRequest("m", (ir.Message("user", (ir.TextPart("Hi"),)),))
     assert asked.talk == ir.Talk(("Hi",))

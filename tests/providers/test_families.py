@@ -123,3 +123,11 @@ def test_no_glob_hides_behind_an_earlier_one(kind: str) -> None:
         example = pattern.replace("[-.]", "-").replace("*", "-x" if "claude" in pattern else "")
         provider = provider_from_catalog("x", kind, base_url="https://x.example")
         assert provider.profile_for(example) == profile, pattern
+
+
+def test_a_provider_tells_of_more_models_than_it_remembers() -> None:
+    provider = provider_from_catalog("x", "gemini")
+    expected = provider.profile_for("gemini-3-pro")
+    for number in range(3_000):
+        provider.profile_for(f"model-{number}")
+    assert provider.profile_for("gemini-3-pro") == expected
