@@ -16,6 +16,7 @@ from asgi_llmgw._types import Headers, Scope, Send
 from asgi_llmgw.answer import Answer
 from asgi_llmgw.errors import GatewayError, UpstreamError
 from asgi_llmgw.ir import Diagnostic, Protocol, Usage
+from asgi_llmgw.protocols import RequestHead
 from asgi_llmgw.uploads import Upload
 
 SCOPE_KEY: Final = "asgi_llmgw"
@@ -119,6 +120,7 @@ class Exchange:
         model: the name the client asked for.
         response_id: the stored response, file, batch or cache that the path names.
         seen_body: the body that `model` and `stream` were read from, so that nobody has to read the same bytes again.
+        written: the body that a translator has written for the upstream, with the model and the stream it asks for.
         route: the configured name that matched it, a metric label.
         targets: where it may go, in order.
         on_loss: what becomes of a request that the target cannot express whole.
@@ -153,6 +155,7 @@ class Exchange:
     response_id: str | None = None
     stream: bool = False
     seen_body: bytes | None = field(default=None, repr=False)
+    written: tuple[bytes, RequestHead] | None = field(default=None, repr=False)
     route: str | None = None
     targets: tuple[Target, ...] = ()
     on_loss: OnLoss = "warn"

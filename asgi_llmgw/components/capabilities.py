@@ -52,7 +52,6 @@ class CapabilitiesMiddleware:
             await self._app(scope, receive, send)
             return
         exchange, scope = Exchange.of(scope)
-
         model = exchange.upstream_model or exchange.model
         facts = None if model is None else self._facts_for(model)
         words = () if facts is None else _words(facts)

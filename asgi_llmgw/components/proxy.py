@@ -159,14 +159,14 @@ class _Call:
             cleaned = without_foreign_state(body, self._protocol, self._carriers_key, signed_calls=signed)
             if cleaned is not body:
                 body, exchange.diagnostics = cleaned, (*exchange.diagnostics, TAKEN_OUT)
-        encoded = self._codec.with_model(path, body, model)
-        body = encoded.body
+        if exchange.written is None or body is not exchange.written[0] or head.model != model:
+            path, body = self._with_model(path, body, model)
         if head.stream and not exchange.translated and facts.stream_usage:
             asked = ask_for_usage(self._protocol, body)
             if asked is not None:
                 body, self._without_usage = asked, True
         return UpstreamRequest(
-            url=self._provider.url(self._protocol, encoded.path, model=model),
+            url=self._provider.url(self._protocol, path, model=model),
             headers=self._provider.request_headers(
                 exchange.headers, accept=_ACCEPT[head.stream], credential=exchange.credential
             ),
@@ -178,9 +178,15 @@ class _Call:
     def _head(self, path: str, body: bytes) -> RequestHead:
         """Model and stream, unless these very bytes have told them already."""
         exchange = self._exchange
+        if exchange.written is not None and body is exchange.written[0]:
+            return exchange.written[1]
         if body is exchange.seen_body and exchange.model is not None and self._protocol == exchange.client_protocol:
             return RequestHead(exchange.model, exchange.stream)
         return self._codec.peek(path, body)
+
+    def _with_model(self, path: str, body: bytes, model: str) -> tuple[str, bytes]:
+        encoded = self._codec.with_model(path, body, model)
+        return encoded.path, encoded.body
 
     def left(self) -> float | None:
         """The client has left: for how many seconds more tokens are bought for nobody."""

@@ -22,7 +22,7 @@ from asgi_llmgw.asgi import (
 from asgi_llmgw.errors import ConfigError, GatewayError, InvalidRequest, InvalidUpstreamResponse, UpstreamError
 from asgi_llmgw.exchange import Exchange, OnLoss
 from asgi_llmgw.ir import ChatRequest, Diagnostic, Protocol
-from asgi_llmgw.protocols import Profile, StreamContext, codec, upstream_codec
+from asgi_llmgw.protocols import Profile, RequestHead, StreamContext, codec, upstream_codec
 from asgi_llmgw.reasoning.envelope import PROCESS_KEY
 from asgi_llmgw.reasoning.turns import Turn, TurnRecorder, missing_turns, pack_turn, turn_of, unpack_turn, with_turns
 from asgi_llmgw.render import send_error
@@ -106,7 +106,6 @@ class TranslatorMiddleware:
             await self._app(scope, receive, send)
             return
         exchange, scope = Exchange.of(scope)
-
         serve = self._serve or exchange.client_protocol or "openai_chat"
         over = serve if serve in self._over else self._over[0]
         exchange.upstream_protocol = over
@@ -131,6 +130,8 @@ class TranslatorMiddleware:
         except GatewayError as error:
             await answer.fail(error)
             return
+        head = RequestHead(exchange.upstream_model or read.request.model, read.request.stream)
+        exchange.written = translated.body, head
         answer.context = translated.stream_context or StreamContext()
         answer.tool_names = translated.tool_names
         await self._app(_inner_scope(scope, translated), replay(translated.body, receive), answer)
