@@ -287,7 +287,9 @@ class StreamTranslator(StreamReader):
             if not taken:
                 taken, told = self._read_on(frames, start)
                 heard += told
-            elif "" not in texts or (texts := [text for text in texts if text]):
+            if "" in texts:
+                texts = [text for text in texts if text]
+            if texts:
                 heard.append(self._heard_again(texts))
             start += taken
         return heard

@@ -13,6 +13,7 @@ from asgi_llmgw import ir
 from asgi_llmgw.json import dumps
 from asgi_llmgw.passthrough import PassThrough
 from asgi_llmgw.protocols import PROTOCOLS, StreamContext, codec
+from asgi_llmgw.reasoning.turns import TurnRecorder
 from asgi_llmgw.sse import MAX_EVENT
 from asgi_llmgw.streams import StreamObserver
 from asgi_llmgw.tool_names import ToolNames
@@ -264,6 +265,23 @@ def test_a_free_text_in_runs_is_told_when_it_is_whole() -> None:
 
 
 def test_an_event_that_is_too_large_is_a_fault_although_it_came_at_once() -> None:
-    passing = PassThrough("openai_chat")
-    passing.forward(b"data: " + b"x" * MAX_EVENT + b"\n\n")
+    passing, tap = PassThrough("openai_chat"), UsageTap("openai_chat")
+    event = b"data: " + b"x" * MAX_EVENT + b"\n\n"
+    passing.forward(event)
+    tap.feed(event)
     assert passing.fault is not None
+    assert known(passing) == known(tap)
+
+
+def test_thoughts_in_runs_are_remembered_like_any_others() -> None:
+    recorder = TurnRecorder()
+    translator = StreamTranslator(
+        source="anthropic_messages", target="openai_chat", carriers_key=bytes(32), recorder=recorder
+    )
+    thought, signed = forms("anthropic_messages")[2], forms("anthropic_messages")[5]
+    words = [thought % dumps(word) for word in ("one ", "two ", "three ", "four")]
+    translator.feed(b"".join([*OPENINGS["anthropic_messages"], *words, signed % b'"c2ln"']))
+    translator.feed(b"".join(ENDINGS["anthropic_messages"]))
+    turn = recorder.turn()
+    assert turn is not None
+    assert [item.thought.text for item in turn.items if item.thought is not None] == ["one two three four"]
