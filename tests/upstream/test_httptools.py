@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ import pytest
 
 from asgi_llmgw.errors import ConfigError, UpstreamError
 from asgi_llmgw.timeouts import Timeouts
-from asgi_llmgw.upstream import http1, pools
+from asgi_llmgw.upstream import http1, httptools, pools
 from asgi_llmgw.upstream.base import UpstreamRequest
 from asgi_llmgw.upstream.httptools import HttptoolsUpstream
 from tests.cancelling import How, run
@@ -47,6 +48,31 @@ async def gone(server: FaultServer, count: int = 1) -> None:
     """Wait until this many connections have ended."""
     async with asyncio.timeout(5):
         await server.connections_ended(count)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("first", ["refuses", "is silent"])
+async def test_another_address_of_a_host_is_tried(
+    upstream: HttptoolsUpstream, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 8305: one that refuses at once, and one that takes no connection and says nothing."""
+    async with fault_server([OK]) as server:
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as listening:
+            silent = listening.getsockname()[1]
+            fillers = [socket.socket() for _ in range(3)]
+            for filler in fillers:
+                filler.setblocking(False)
+                filler.connect_ex(("127.0.0.1", silent))
+            ports = (1 if first == "refuses" else silent, int(server.url.rpartition(":")[2]))
+
+            async def addresses(*_: object, **__: object) -> list[object]:
+                kind = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+                return [(*kind, ("127.0.0.1", port)) for port in ports]
+
+            monkeypatch.setattr(httptools, "addresses_of", addresses)
+            assert await ask(upstream, "http://vendor.example/v1") == b"{}"
+            for filler in fillers:
+                filler.close()
 
 
 @pytest.mark.anyio
