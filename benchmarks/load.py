@@ -19,6 +19,7 @@ _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 _LAST_CHUNK: Final = b"\r\n0\r\n\r\n"
 _DATA: Final = b"data: "
 _OK: Final = b"HTTP/1.1 200"
+_SAMPLE: Final = 10_000
 _PATIENCE: Final = 30.0
 """Seconds for the answers that are under way when the time is over."""
 
@@ -45,7 +46,7 @@ class Order(msgspec.Struct):
 
 
 class Outcome(msgspec.Struct):
-    """What came of it. `latency` and `gaps` are seconds, sorted; gaps are a sample."""
+    """What came of it. `latency` and `gaps` are seconds, sorted, and a sample where there are a great many."""
 
     requests: int = 0
     failures: int = 0
@@ -155,8 +156,8 @@ class Run:
         outcome = self._outcome
         outcome.seconds = time.perf_counter() - started
         outcome.events = self.events
-        outcome.latency.sort()
-        outcome.gaps = sorted(self.gaps)[:: max(1, len(self.gaps) // 20_000)]
+        outcome.latency = _sample(outcome.latency)
+        outcome.gaps = _sample(self.gaps)
         return outcome
 
     def takes_one(self) -> bool:
@@ -183,6 +184,10 @@ class Run:
         self._open -= 1
         if not self._open:
             self._over.set()
+
+
+def _sample(times: list[float]) -> list[float]:
+    return sorted(times)[:: max(1, len(times) // _SAMPLE)]
 
 
 def _request(order: Order) -> bytes:

@@ -19,6 +19,8 @@ _OVERHEAD: Final = 256
 
 _SWEEP: Final = 60.0
 """Seconds between two looks for limits that nobody uses any more."""
+_SETTLED: Final = 1000
+"""Leases of requests that are over, kept until there are so many."""
 _REMEMBERED: Final = 3600.0
 """Seconds for which a request that is over is known, so that nothing counts twice."""
 
@@ -69,6 +71,10 @@ class MemoryStore:
             taken = tuple(claims)
             self._open[request_id] = _Record(taken, now, now + lease)
             heapq.heappush(self._leases, (now + lease, request_id))
+            if len(self._leases) > 2 * len(self._open) + _SETTLED:
+                # most of them are of requests that are over by now
+                self._leases = [(record.ends, name) for name, record in self._open.items()]
+                heapq.heapify(self._leases)
             return Reservation(request_id, taken, _standings(counted, now), now)
 
     async def renew(self, reservations: Sequence[Reservation], /, *, lease: float) -> None:
@@ -156,9 +162,6 @@ class MemoryStore:
     def _sweep(self, now: float) -> None:
         self._swept = now
         self._counters = {key: counter for key, counter in self._counters.items() if counter.counted(now)}
-        if len(self._leases) > 2 * len(self._open) + 100:
-            self._leases = [(record.ends, request_id) for request_id, record in self._open.items()]
-            heapq.heapify(self._leases)
 
 
 def _standings(counted: Sequence[tuple[Claim, Counter]], now: float) -> tuple[Standing, ...]:
