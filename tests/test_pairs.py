@@ -258,14 +258,20 @@ def text(choice: ir.Choice, kind: type[ir.TextPart | ir.RefusalPart]) -> str:
 
 
 def one_of_a_kind(response: ir.ChatResponse) -> ir.ChatResponse:
-    """A choice of a completion has one text, one refusal and one thought: of two at once it would be a mixture."""
+    """A choice of a completion has one text, one refusal, one thought and one call of an id: two would be a mixture."""
     choices = []
     for choice in response.choices:
-        joined = (ir.TextPart, ir.RefusalPart, ir.ReasoningPart)
-        firsts = {type(part): part for part in reversed(choice.parts)}
-        parts = tuple(part for part in choice.parts if not isinstance(part, joined) or part is firsts[type(part)])
+        firsts = {_kind(part): part for part in reversed(choice.parts)}
+        parts = tuple(part for part in choice.parts if _kind(part) is None or part is firsts[_kind(part)])
         choices.append(msgspec.structs.replace(choice, parts=parts))
     return msgspec.structs.replace(response, choices=tuple(choices))
+
+
+def _kind(part: ir.OutputPart) -> object:
+    """What there is one of; None for what there may be any number of."""
+    if isinstance(part, ir.ToolCallPart):
+        return part.id or None
+    return type(part) if isinstance(part, (ir.TextPart, ir.RefusalPart, ir.ReasoningPart)) else None
 
 
 def names(choices: Iterable[ir.Choice]) -> list[list[str]]:
