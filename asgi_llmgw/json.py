@@ -153,17 +153,27 @@ class Document(bytes):
     """
 
     is_plain: bool | None = None
+    _unusable: tuple[str, str] | None = None
     _members: dict[str, msgspec.Raw] | None = None
 
     def members(self) -> dict[str, msgspec.Raw]:
         """The top-level members, each value as its own undecoded bytes.
 
         Raises:
-            JSONError: not a JSON object.
+            JSONError: not a JSON object, or with far more values than `MAX_NODES`.
         """
+        if self._unusable is not None:
+            message, code = self._unusable
+            raise JSONError(message, code=code)
         if self._members is None:
-            # of a copy: what is raw keeps alive what it is a part of, and would keep it in a circle
-            self._members = members(bytes(self))
+            try:
+                _check_text(self)
+                # of a copy: what is raw keeps alive what it is a part of, and would keep it in a circle
+                self._members = members(bytes(self))
+            except JSONError as exc:
+                # not the error itself, whose traceback would keep this alive
+                self._unusable = str(exc), exc.code
+                raise
         return self._members
 
     def is_compact(self) -> bool:
@@ -292,11 +302,11 @@ def repeated_member(body: bytes, names: tuple[str, ...]) -> str | None:
 
 
 def _tells_members_apart(body: bytes) -> bool:
-    """Whether it is known that none of them stands twice."""
+    """Whether it is known that none of them stands twice, or that there are none: whoever wants one is told why."""
     try:
         return isinstance(body, Document) and body.is_compact()
     except JSONError:
-        return False
+        return True
 
 
 @lru_cache(maxsize=64)

@@ -373,6 +373,21 @@ def test_a_document_that_is_no_object_raises_as_others_do() -> None:
         assert repeated_member(Document(body), ("model",)) is None
 
 
+def test_a_document_of_far_too_many_members_costs_no_memory() -> None:
+    """F030: it is refused before they are told apart, and every time it is asked."""
+    document = Document(b"{" + b",".join(b'"%d":1' % number for number in range(MAX_NODES + 2)) + b"}")
+    tracemalloc.start()
+    try:
+        for _ in range(2):
+            with pytest.raises(JSONError) as caught:
+                document.members()
+            assert caught.value.code == "json_too_large"
+        assert repeated_member(document, ("model",)) is None
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
 def test_what_a_document_remembers_does_not_keep_it_alive() -> None:
     """No circle: a large body is gone with its request, and not when the collector comes by."""
     gone = []

@@ -111,6 +111,7 @@ class ContextMiddleware:
         finally:
             exchange.outcome = exchange.outcome or answer.outcome(cancelled=cancelled)
             self._log(scope, exchange)
+            _let_go(exchange)
 
     def _exchange(self, scope: Scope, headers: Headers) -> Exchange:
         found = scope.get(SCOPE_KEY)
@@ -246,6 +247,19 @@ async def _send_failure(told: GatewayError, scope: Scope, exchange: Exchange, an
         # the blank line ends a frame that was cut in two
         frame = dialect.frame_newline * 2 + dialect.encode_stream_error(told).encode(dialect.frame_newline)
         await answer({"type": "http.response.body", "body": frame, "more_body": False})
+
+
+def _let_go(exchange: Exchange) -> None:
+    """Undo the circles of a request that is over, which would wait for the garbage collector, with its body.
+
+    The answer knows the record and the record the answer; and what an error remembers of where it was raised leads back
+    to the record that it stands in.
+    """
+    exchange.answer = None
+    error: BaseException | None = exchange.failure
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _leaf(error: Exception) -> Exception:
