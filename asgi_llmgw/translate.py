@@ -194,6 +194,7 @@ def translate_error(status: int, body: bytes, *, source: Protocol, target: Proto
     return codec(target).encode_error(upstream_codec(source).decode_error(status, body))
 
 
+_PIECE: Final = 64 * 1024
 _KEEP_ALIVE: Final[Mapping[Protocol, bytes]] = {"openai_chat": Comment("keep-alive").encode()}
 """What tells a client that nothing has happened yet; clients of Gemini would take a comment for JSON."""
 
@@ -257,6 +258,9 @@ class StreamTranslator(StreamReader):
 
     def feed(self, chunk: bytes) -> bytes:
         """The client's bytes for this chunk of the upstream's; often empty. Never raises for what the upstream sent."""
+        if len(chunk) > _PIECE:
+            # what is looked through for each frame stays small
+            return b"".join([self.feed(chunk[start : start + _PIECE]) for start in range(0, len(chunk), _PIECE)])
         if self.over:
             return b""
         try:

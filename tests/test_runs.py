@@ -14,6 +14,7 @@ from asgi_llmgw.json import dumps
 from asgi_llmgw.passthrough import PassThrough
 from asgi_llmgw.protocols import PROTOCOLS, StreamContext, codec
 from asgi_llmgw.reasoning.turns import TurnRecorder
+from asgi_llmgw.refrain import Refrain
 from asgi_llmgw.sse import MAX_EVENT
 from asgi_llmgw.streams import StreamObserver
 from asgi_llmgw.tool_names import ToolNames
@@ -285,3 +286,28 @@ def test_thoughts_in_runs_are_remembered_like_any_others() -> None:
     turn = recorder.turn()
     assert turn is not None
     assert [item.thought.text for item in turn.items if item.thought is not None] == ["one two three four"]
+
+
+def test_a_long_stream_in_one_chunk_is_looked_through_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short runs between frames of another kind: what is looked through for each of them must not be all the rest."""
+    frames = [
+        b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":'
+        b'[{"index":0,"delta":{"content":"%b"},"finish_reason":null}]%b}\n\n' % (b"word" * (number % 9), odd)
+        for number in range(500)
+        for odd in (b"", b"", b"", b',"x":1')
+    ]
+    looked: list[int] = []
+    again = Refrain.again
+
+    def watched(refrain: Refrain, given: bytes, start: int) -> tuple[int, list[str]]:
+        looked.append(len(given))
+        return again(refrain, given, start)
+
+    monkeypatch.setattr(Refrain, "again", watched)
+    context = StreamContext(model="m", new_id=lambda prefix: prefix)
+    at_once, in_turn = (
+        StreamTranslator(source="openai_chat", target="anthropic_messages", context=context) for _ in range(2)
+    )
+    told = at_once.feed(b"".join(frames))
+    assert looked and max(looked) < 70_000 < len(b"".join(frames))
+    assert told == b"".join(in_turn.feed(frame) for frame in frames)

@@ -80,6 +80,8 @@ class SpeechCall(msgspec.Struct, frozen=True):
         made = Made(body, "the speech")
         sounds = [_samples(media_type, data) for media_type, data in made.sounds()]
         rate = sounds[0][0]
+        if not rate:
+            raise InvalidUpstreamResponse("the upstream's sound has no samples a second")
         if any(other != rate for other, _ in sounds) or (self.form == "pcm" and rate != _RATE):
             # who asks for bare samples takes them for what OpenAI's documentation says they are
             raise InvalidUpstreamResponse(f"the upstream's sound has not {_RATE} samples a second")

@@ -185,6 +185,7 @@ def test_a_wav_says_how_fast_its_samples_are() -> None:
         pytest.param(said(("audio/wav", b"not a wave at all, but some text")), id="no WAV"),
         pytest.param(said(("audio/wav", waves(channels=2))), id="two channels"),
         pytest.param(said((RAW_TYPE, SAMPLES), ("audio/L16;rate=8000", SAMPLES)), id="two rates"),
+        pytest.param(said(("audio/L16;rate=0000", SAMPLES)), id="no rate"),
         pytest.param(said((RAW_TYPE, SAMPLES)).replace(b'"data":"', b'"data":"*'), id="no base64"),
     ],
 )
