@@ -14,8 +14,12 @@ from typing import Final
 from asgi_llmgw.json import JSONError, dumps, loads_string, loads_strings
 
 _LESSONS: Final = 8
-_TEXT: Final = rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u(?![dD][89a-fA-F])[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+'
-"""The inside of a JSON string, those with halves of characters apart: some of them stand for nothing."""
+_TEXT: Final = rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u(?![dD][89a-fA-F])[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*'
+"""The inside of a JSON string, those with halves of characters apart: some of them stand for nothing.
+
+A group is never repeated possessively here: CPython before 3.11.5 then forgets what it has captured, and may take half
+of a repetition for a whole one (https://github.com/python/cpython/issues/106052). Single characters are safe.
+"""
 _WORDS: Final = rb"(%b)" % _TEXT
 _NUMBER: Final = rb"(?:0|[1-9][0-9]{0,17})"
 _LETTERS: Final = rb"[A-Za-z0-9]*+"
@@ -138,7 +142,7 @@ def _same_frames(spots: tuple[bytes, ...]) -> re.Pattern[bytes]:
     """
     told = rb"([^\0]*+)\0" * (len(spots) + 1)
     frame = rb"\1" + b"".join(rb"%b\%d" % (spot, number) for number, spot in enumerate(spots, 2))
-    return re.compile(rb"%b(?:%b)*+" % (told, frame))
+    return re.compile(rb"%b(?:%b)*" % (told, frame))
 
 
 @lru_cache(maxsize=64)
