@@ -97,7 +97,7 @@ class _Frame:
         name: how the member begins that it is the value of; no other member begins so.
     """
 
-    __slots__ = ("_after", "_again", "_around", "_before", "_least", "_name", "_place", "_two")
+    __slots__ = ("_after", "_again", "_alike", "_around", "_before", "_name", "_place", "_two")
 
     def __init__(self, frame: bytes, start: int, end: int, name: bytes) -> None:
         self._before, self._after, self._name = frame[:start], frame[end:], name
@@ -109,8 +109,8 @@ class _Frame:
         self._again = _same_frames(tuple(inside for _, _, inside in spots))
         self._around = b"\0".join([*pieces, b""])
         self._place = len(pieces) + 1
-        self._least = len(self._before) + len(self._after)
         self._two = 2 * sum(map(len, pieces))
+        self._alike = True
 
     def again(self, frames: bytes, start: int) -> tuple[int, list[str]]:
         """How many bytes from here on are this frame again and again, and the texts.
@@ -118,19 +118,50 @@ class _Frame:
         Raises:
             JSONError: one of the texts is none.
         """
-        size, before, after = len(frames) - start, self._before, self._after
-        if self._least <= size < self._two and frames.startswith(before, start) and frames.endswith(after):
-            # nothing but its text is new: what nearly always comes alone
-            return size, [loads_string(b'"%b"' % frames[start + len(before) : -len(after)])]
+        if self._alike and frames.startswith(self._before, start):
+            found = self._texts(frames, start)
+            if found is not None:
+                return found
         around = self._around
-        found = self._again.match(around + frames[start:])
-        if found is None or found.end() == len(around):
+        same = self._again.match(around + frames[start:])
+        if same is None or same.end() == len(around):
             return 0, []
-        end = found.end() - len(around)
+        end = same.end() - len(around)
+        self._alike = False
         if end < self._two:
-            self._least = self._two  # more than its text is new
-            return end, [loads_string(b'"%b"' % found[self._place])]
+            return end, [loads_string(b'"%b"' % same[self._place])]
         return end, loads_strings(b'["%b"]' % b'","'.join(_texts_named(self._name).findall(frames, start, start + end)))
+
+    def _texts(self, frames: bytes, start: int) -> tuple[int, list[str]] | None:
+        """The same where nothing but the text is new, which is nearly always so: no pattern is needed then.
+
+        None if these bytes have to be looked at more closely.
+        """
+        before, after = self._before, self._after
+        # at the short name, because to look for what is long takes preparations each time
+        pieces = frames[start + len(before) :].split(self._name)
+        last, whole, rest = pieces.pop().partition(after)
+        around = len(after) + len(before) - len(self._name)
+        texts = [piece[:-around] for piece in pieces]
+        if whole:
+            texts.append(last)
+        else:
+            rest = before + last
+        end = len(frames) - len(rest)
+        told = b'","'.join(texts)
+        # a backslash there would take the quote behind it into the text
+        if b'\\","' in told or told.endswith(b"\\"):
+            return None
+        if frames[start:end] != b"%b%b%b" % (before, (after + before).join(texts), after):
+            return None
+        try:
+            read = loads_strings(b'["%b"]' % told)
+        except JSONError:
+            return None
+        # a quote inside a text would make it two; and one frame alone may be because the others differ elsewhere
+        if len(read) != len(texts) or (rest and len(read) == 1):
+            return None
+        return end - start, read
 
 
 @lru_cache(maxsize=64)

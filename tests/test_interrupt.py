@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from asgi_llmgw.interrupt import Interrupt
+from asgi_llmgw.interrupt import Deadline, Interrupt
 
 pytestmark = pytest.mark.anyio
 
@@ -101,3 +101,29 @@ def test_only_a_task_can_be_interrupted() -> None:
     loop.run_forever()
     loop.close()
     assert outcomes == ["only a task can be interrupted"]
+
+
+async def test_a_deadline_comes_by_itself() -> None:
+    with Deadline() as deadline:
+        deadline.after(0)
+        await asyncio.get_running_loop().create_future()
+    assert deadline.fired
+
+
+async def test_a_deadline_may_be_moved_and_taken_back() -> None:
+    with Deadline() as deadline:
+        deadline.after(0)
+        deadline.after(60)
+        deadline.after(0)
+        deadline.after(None)
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert not deadline.fired
+
+
+async def test_a_deadline_is_over_with_what_it_is_for() -> None:
+    with Deadline() as deadline:
+        deadline.after(0)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not deadline.fired

@@ -6,12 +6,10 @@ a gateway must: is it an error, what did it cost, is it whole. When the client l
 
 from __future__ import annotations
 
-import math
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Final
-
-import anyio
 
 from asgi_llmgw._types import Headers, Receive, Scope, Send
 from asgi_llmgw.asgi import (
@@ -26,6 +24,7 @@ from asgi_llmgw.asgi import (
 )
 from asgi_llmgw.errors import GatewayError, InvalidUpstreamResponse, UpstreamError
 from asgi_llmgw.exchange import Exchange
+from asgi_llmgw.interrupt import Deadline
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.passthrough import PassThrough, ask_for_usage, presentable, tells_finish
 from asgi_llmgw.protocols import RequestHead, UpstreamCodec, skim_response, upstream_codec
@@ -259,8 +258,8 @@ class _Call:
         passing = None if exchange.translated else PassThrough(self._protocol, without_usage=self._without_usage)
         last = b""
         try:
-            with anyio.CancelScope() as scope:
-                await self._forward_chunks(response, passing, scope)
+            with Deadline() as grace:
+                await self._forward_chunks(response, passing, grace)
             if passing is not None:
                 last = passing.end()
                 self._note(passing)
@@ -281,20 +280,19 @@ class _Call:
             await self._pass_on(b"")
         await self._finish(last)
 
-    async def _forward_chunks(
-        self, response: UpstreamResponse, passing: PassThrough | None, scope: anyio.CancelScope
-    ) -> None:
+    async def _forward_chunks(self, response: UpstreamResponse, passing: PassThrough | None, grace: Deadline) -> None:
         """Chunk for chunk; every `await send` waits until the client has taken it.
 
-        The scope ends the waiting for a vendor that has finished its answer and does not say that it is over.
+        The grace ends the waiting for a vendor that has finished its answer and does not say that it is over.
         """
         size = 0
         ends: float | None = None
+        clock = asyncio.get_running_loop().time
         limit = min(self._max_answer, MAX_STREAM)
         turns = Turns()
         async for whole in response.aiter_raw():
             if ends is not None:
-                scope.deadline = math.inf
+                grace.after(None)
             size += len(whole)
             if size > limit:
                 raise InvalidUpstreamResponse(f"the upstream sent more than {limit} bytes")
@@ -305,13 +303,16 @@ class _Call:
                 else:
                     finished = tells_finish(self._protocol, chunk) if passing is None else passing.finished
                 if finished:
-                    ends = anyio.current_time() + self._finish_grace
+                    ends = clock() + self._finish_grace
                 if passing is not None:
                     self._note(passing)
                 await self._pass_on(shown)
                 await turns.took(chunk)
             if ends is not None:
-                scope.deadline = ends
+                left = ends - clock()
+                if left <= 0:
+                    return  # it says so many nothings that there is never anything to wait for
+                grace.after(left)
 
     async def _pass_on(self, chunk: bytes) -> None:
         if not self.started:
