@@ -97,20 +97,13 @@ class _Frame:
         name: how the member begins that it is the value of; no other member begins so.
     """
 
-    __slots__ = ("_after", "_again", "_alike", "_around", "_before", "_name", "_place", "_two")
+    __slots__ = ("_after", "_around", "_before", "_name", "_whole", "_wide")
 
     def __init__(self, frame: bytes, start: int, end: int, name: bytes) -> None:
         self._before, self._after, self._name = frame[:start], frame[end:], name
-        found = [(place.search(frame), inside) for place, inside in _UNREAD]
-        unread = [(*spot.span(1), inside) for spot, inside in found if spot is not None]
-        spots = sorted([(start, end, _WORDS), *unread])
-        edges = [0, *(edge for first, last, _ in spots for edge in (first, last)), len(frame)]
-        pieces = [frame[first:last] for first, last in zip(edges[::2], edges[1::2], strict=True)]
-        self._again = _same_frames(tuple(inside for _, _, inside in spots))
-        self._around = b"\0".join([*pieces, b""])
-        self._place = len(pieces) + 1
-        self._two = 2 * sum(map(len, pieces))
-        self._alike = True
+        self._whole = frame
+        self._around = len(self._before) + len(self._after)
+        self._wide: _WideFrame | None = None
 
     def again(self, frames: bytes, start: int) -> tuple[int, list[str]]:
         """How many bytes from here on are this frame again and again, and the texts.
@@ -118,22 +111,28 @@ class _Frame:
         Raises:
             JSONError: one of the texts is none.
         """
-        if self._alike and frames.startswith(self._before, start):
-            found = self._texts(frames, start)
+        if self._wide is None and frames.startswith(self._before, start):
+            found = self._text(frames, start) or self._texts(frames, start)
             if found is not None:
                 return found
-        around = self._around
-        same = self._again.match(around + frames[start:])
-        if same is None or same.end() == len(around):
+        elif frames.find(self._name, start) < 0:
             return 0, []
-        end = same.end() - len(around)
-        self._alike = False
-        if end < self._two:
-            return end, [loads_string(b'"%b"' % same[self._place])]
-        return end, loads_strings(b'["%b"]' % b'","'.join(_texts_named(self._name).findall(frames, start, start + end)))
+        if self._wide is None:
+            self._wide = _WideFrame(self._whole, len(self._before), len(self._whole) - len(self._after), self._name)
+        return self._wide.again(frames, start)
+
+    def _text(self, frames: bytes, start: int) -> tuple[int, list[str]] | None:
+        """The same for one frame, as nearly always comes alone."""
+        size, around = len(frames) - start, self._around
+        if not around <= size < 2 * around or not frames.endswith(self._after):
+            return None
+        try:
+            return size, [loads_string(b'"%b"' % frames[start + len(self._before) : -len(self._after)])]
+        except JSONError:
+            return None
 
     def _texts(self, frames: bytes, start: int) -> tuple[int, list[str]] | None:
-        """The same where nothing but the text is new, which is nearly always so: no pattern is needed then.
+        """The same for frames in which nothing but the text is new, as nearly always: no pattern is needed then.
 
         None if these bytes have to be looked at more closely.
         """
@@ -141,8 +140,7 @@ class _Frame:
         # at the short name, because to look for what is long takes preparations each time
         pieces = frames[start + len(before) :].split(self._name)
         last, whole, rest = pieces.pop().partition(after)
-        around = len(after) + len(before) - len(self._name)
-        texts = [piece[:-around] for piece in pieces]
+        texts = [piece[: len(self._name) - self._around] for piece in pieces]
         if whole:
             texts.append(last)
         else:
@@ -162,6 +160,35 @@ class _Frame:
         if len(read) != len(texts) or (rest and len(read) == 1):
             return None
         return end - start, read
+
+
+class _WideFrame:
+    """A frame without its text, and without what may differ unread; the same arguments."""
+
+    __slots__ = ("_again", "_around", "_name", "_place", "_two")
+
+    def __init__(self, frame: bytes, start: int, end: int, name: bytes) -> None:
+        self._name = name
+        found = [(place.search(frame), inside) for place, inside in _UNREAD]
+        unread = [(*spot.span(1), inside) for spot, inside in found if spot is not None]
+        spots = sorted([(start, end, _WORDS), *unread])
+        edges = [0, *(edge for first, last, _ in spots for edge in (first, last)), len(frame)]
+        pieces = [frame[first:last] for first, last in zip(edges[::2], edges[1::2], strict=True)]
+        self._again = _same_frames(tuple(inside for _, _, inside in spots))
+        self._around = b"\0".join([*pieces, b""])
+        self._place = len(pieces) + 1
+        self._two = 2 * sum(map(len, pieces))
+
+    def again(self, frames: bytes, start: int) -> tuple[int, list[str]]:
+        """As `_Frame.again`."""
+        around = self._around
+        found = self._again.match(around + frames[start:])
+        if found is None or found.end() == len(around):
+            return 0, []
+        end = found.end() - len(around)
+        if end < self._two:
+            return end, [loads_string(b'"%b"' % found[self._place])]
+        return end, loads_strings(b'["%b"]' % b'","'.join(_texts_named(self._name).findall(frames, start, start + end)))
 
 
 @lru_cache(maxsize=64)
