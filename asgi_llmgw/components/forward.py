@@ -5,6 +5,7 @@ It is for operations whose request and answer nobody needs to understand on the 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Final
@@ -233,7 +234,8 @@ class _Call:
                 for chunk in pieces(whole):
                     if out := passing.forward(chunk):
                         await self._pass_on(out, more=True)
-                    await turns.took(chunk)
+                    if turns.took(chunk):
+                        await asyncio.sleep(0)
             last = passing.end() if size else b""
             if not self.started and passing.fault is not None:
                 raise passing.fault

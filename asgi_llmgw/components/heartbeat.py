@@ -8,7 +8,8 @@ error can no longer have a status of its own, and is told inside the stream.
 from __future__ import annotations
 
 import asyncio
-from typing import Final, cast
+from collections.abc import Awaitable
+from typing import Final
 
 from asgi_llmgw._types import ASGIApp, Message, Receive, Scope, Send
 from asgi_llmgw.asgi import ABANDONED_AFTER, STREAMING, ClientDisconnected
@@ -84,10 +85,7 @@ class _Beating:
             await asyncio.wait((self._beat,))
         self._sending = True
         try:
-            if self._opened:
-                await self._into_open_stream(message)
-            else:
-                await self._pass(message)
+            await (self._into_open_stream(message) if self._opened else self._pass(message))
         finally:
             self._sending = False
             self._last = self._loop.time()
@@ -100,14 +98,15 @@ class _Beating:
             # a server may never give the comment back; the request does not wait for that
             await asyncio.wait((self._beat,), timeout=ABANDONED_AFTER)
 
-    async def _pass(self, message: Message) -> None:
+    def _pass(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             self._started = True
             # a whole answer has no place for comments
             self._quiet = not _is_stream(message)
-        elif body := cast(bytes, message.get("body", b"")):
-            self._quiet = not body.endswith(_BETWEEN_FRAMES)
-        await self._send(message)
+        else:
+            body: bytes = message.get("body", b"")
+            self._quiet = not body.endswith(_BETWEEN_FRAMES) if body else self._quiet
+        return self._send(message)
 
     async def _into_open_stream(self, message: Message) -> None:
         """The client has its 200 already: a stream goes on, and anything else becomes an event that says so."""

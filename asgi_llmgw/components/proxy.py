@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from asgi_llmgw._types import Headers, Receive, Scope, Send
@@ -277,7 +277,7 @@ class _Call:
         if not self.started:
             if not last:
                 raise InvalidUpstreamResponse("the upstream sent an empty stream")
-            await self._pass_on(b"")
+            await self._start_stream()
         await self._finish(last)
 
     async def _forward_chunks(self, response: UpstreamResponse, passing: PassThrough | None, grace: Deadline) -> None:
@@ -306,19 +306,20 @@ class _Call:
                     ends = clock() + self._finish_grace
                 if passing is not None:
                     self._note(passing)
-                await self._pass_on(shown)
-                await turns.took(chunk)
+                if not self.started:
+                    await self._start_stream()
+                if shown:
+                    await self._send({"type": "http.response.body", "body": shown, "more_body": True})
+                if turns.took(chunk):
+                    await asyncio.sleep(0)
             if ends is not None:
                 left = ends - clock()
                 if left <= 0:
                     return  # it says so many nothings that there is never anything to wait for
                 grace.after(left)
 
-    async def _pass_on(self, chunk: bytes) -> None:
-        if not self.started:
-            await self._start(200, (*STREAMING, (b"content-type", b"text/event-stream; charset=utf-8")))
-        if chunk:
-            await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+    def _start_stream(self) -> Awaitable[None]:
+        return self._start(200, (*STREAMING, (b"content-type", b"text/event-stream; charset=utf-8")))
 
     def _note(self, passing: PassThrough) -> None:
         """Before the bytes go out: has content come, has the stream broken?"""

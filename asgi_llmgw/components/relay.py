@@ -6,6 +6,7 @@ is, an event stream event for event, and everything else (speech, files) byte fo
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Callable
@@ -302,7 +303,8 @@ class _Call:
                     self._note(tap)
                     if out:
                         await self._pass_on(out, headers, more=True)
-                    await turns.took(chunk)
+                    if turns.took(chunk):
+                        await asyncio.sleep(0)
             last = tap.close()
             if tap.fault is not None and exchange.failure is not tap.fault:
                 raise tap.fault

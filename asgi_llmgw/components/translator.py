@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, cast
 
 from asgi_llmgw._types import ASGIApp, Headers, Message, Receive, Scope, Send
@@ -235,7 +235,13 @@ class _Answer:
         self.memory: _Memory | None = None
         self._recorder: TurnRecorder | None = None
 
-    async def __call__(self, message: Message) -> None:
+    def __call__(self, message: Message) -> Awaitable[None]:
+        if self._stream is not None and not self._done and message["type"] == "http.response.body":
+            return self._take(self._stream, message.get("body", b""), more=message.get("more_body", False))
+        return self._begin(message)
+
+    async def _begin(self, message: Message) -> None:
+        """The start, and the pieces of an answer that is no stream."""
         if self._done:
             return
         if message["type"] == "http.response.start":
@@ -252,15 +258,10 @@ class _Answer:
                     recorder=self._recorder,
                 )
         elif message["type"] == "http.response.body":
-            chunk = cast(bytes, message.get("body", b""))
-            more = bool(message.get("more_body", False))
-            if self._stream is not None:
-                await self._take(self._stream, chunk, more=more)
-                return
-            self._whole += chunk
+            self._whole += cast(bytes, message.get("body", b""))
             if len(self._whole) > _MAX_WHOLE:
                 await self.fail(InvalidUpstreamResponse("the upstream's answer is too large"))
-            elif not more:
+            elif not message.get("more_body", False):
                 await self._give_whole()
 
     async def _take(self, stream: StreamTranslator, chunk: bytes, *, more: bool) -> None:

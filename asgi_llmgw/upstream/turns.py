@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from typing import Final
 
@@ -20,16 +19,17 @@ def pieces(chunk: bytes) -> Iterable[bytes]:
 
 
 class Turns:
-    """Lets the others go on every now and then."""
+    """Tells when to let the others go on, every now and then."""
 
     __slots__ = ("_spent",)
 
     def __init__(self) -> None:
         self._spent = 0
 
-    async def took(self, piece: bytes) -> None:
-        """One piece has been worked on."""
+    def took(self, piece: bytes) -> bool:
+        """One piece has been worked on. Whether it is the others' turn now: `asyncio.sleep(0)`."""
         self._spent += _CHUNK + len(piece)
-        if self._spent >= TURN:
-            self._spent = 0
-            await asyncio.sleep(0)
+        if self._spent < TURN:
+            return False
+        self._spent = 0
+        return True

@@ -248,12 +248,16 @@ async def test_a_chunk_does_not_overtake_what_was_held() -> None:
         seen.append(message.get("body", "start"))
 
     guard = CommitGuard(slow, Exchange("r"))
+
+    async def go_on() -> None:
+        await guard({"type": "http.response.body", "body": b"next", "more_body": True})
+
     await guard({"type": "http.response.start", "status": 200, "headers": []})
     await guard({"type": "http.response.body", "body": b"held", "more_body": True})
     async with anyio.create_task_group() as group:
         group.start_soon(guard.commit)
         await sending.wait()
-        group.start_soon(guard, {"type": "http.response.body", "body": b"next", "more_body": True})
+        group.start_soon(go_on)
         await anyio.lowlevel.checkpoint()
         gate.set()
     assert seen == ["start", b"held", b"next"]

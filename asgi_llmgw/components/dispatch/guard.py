@@ -6,7 +6,7 @@ This moment is the commit. Until it a failure is of no consequence; afterwards t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
@@ -55,14 +55,17 @@ class CommitGuard:
         self._over: asyncio.Event | None = None
         self.committed = False
 
-    async def __call__(self, message: Message) -> None:
+    def __call__(self, message: Message) -> Awaitable[None]:
         # a whole answer is one message, and says nothing of when its first word came
         if self._on_content is not None and self._exchange.first_token is not None and message.get("more_body"):
             tell, self._on_content = self._on_content, None
             tell()
+        # nothing stands between what is said after the commit and the client
+        return self._send(message) if self._flushed else self._hold(message)
+
+    async def _hold(self, message: Message) -> None:
         if self.committed:
-            if not self._flushed:
-                await self._until_flushed()
+            await self._until_flushed()
             await self._send(message)
             return
         self._held.append(message)
