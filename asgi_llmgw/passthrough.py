@@ -38,10 +38,11 @@ def tells_finish(protocol: Protocol, chunk: bytes) -> bool:
     True is never wrong: an unescaped quote cannot stand inside a JSON string. Protocols whose streams end with their
     bytes alone are never finished before.
     """
-    names = _FINISH_NAMES.get(protocol)
-    if names is None or (names[0] not in chunk and names[1] not in chunk):
-        return False
-    return _FINISH[protocol].search(chunk) is not None
+    for name in _FINISH_NAMES.get(protocol, ()):
+        place = chunk.find(name)
+        if place >= 0 and _FINISH[protocol].search(chunk, place) is not None:
+            return True
+    return False
 
 
 def presentable(body: bytes) -> bool:

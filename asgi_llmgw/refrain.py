@@ -140,7 +140,8 @@ class _Frame:
         # at the short name, because to look for what is long takes preparations each time
         pieces = frames[start + len(before) :].split(self._name)
         last, whole, rest = pieces.pop().partition(after)
-        texts = [piece[: len(self._name) - self._around] for piece in pieces]
+        fixed = self._around - len(self._name)
+        texts = [piece[:-fixed] for piece in pieces]
         if whole:
             texts.append(last)
         else:

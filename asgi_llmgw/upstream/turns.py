@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-TURN: Final = 16 * 1024
+TURN: Final = 24 * 1024
 """Bytes of a stream that are worked on before the other streams have their turn."""
 _CHUNK: Final = TURN // 64
 """What a chunk costs however small it is."""
