@@ -166,22 +166,24 @@ def _too_large(limit: int) -> RequestError:
 class Replay:
     """A `receive` that gives a body whole and then whatever the server says next (a disconnect)."""
 
-    __slots__ = ("_receive", "body", "told")
+    __slots__ = ("body", "rest", "told")
 
     def __init__(self, body: bytes, receive: Receive) -> None:
         self.body = body
         self.told = False
-        self._receive = receive
+        self.rest = receive
 
     async def __call__(self) -> Message:
         if self.told:
-            return await self._receive()
+            return await self.rest()
         self.told = True
         return {"type": "http.request", "body": self.body, "more_body": False}
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
     """A `receive` that gives this body whole and then whatever the server says next."""
+    if type(receive) is Replay and receive.told:
+        receive = receive.rest
     return Replay(body, receive)
 
 
@@ -214,7 +216,10 @@ async def while_connected(
     """
     task = asyncio.get_running_loop().create_task(work)
     try:
-        await _watch_while(task, receive)
+        with Interrupt() as watching:
+            task.add_done_callback(watching.fire)
+            while (await receive())["type"] == "http.request":
+                pass
         if not task.done():
             patience = left()
             if patience != 0:
@@ -224,13 +229,6 @@ async def while_connected(
             await _end(task, let_go)
     if task.done() and not task.cancelled():
         task.result()
-
-
-async def _watch_while(task: asyncio.Task[None], receive: Receive) -> None:
-    """Return when the client has gone or the task is over."""
-    with Interrupt() as watching:
-        task.add_done_callback(lambda _: watching.fire())
-        await watch_disconnect(receive)
 
 
 async def _end(task: asyncio.Task[None], let_go: Callable[[], Awaitable[None]]) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final, Literal, TypeAlias
 
+import msgspec
+
 from asgi_llmgw._types import Headers, Scope, Send
 from asgi_llmgw.answer import Answer
 from asgi_llmgw.errors import GatewayError, UpstreamError
@@ -68,8 +70,7 @@ class Principal:
         return _ANY in self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True, cache_hash=True):
     """Where a request may go: a provider's name and the model's name there.
 
     Args:
@@ -96,8 +97,7 @@ class Hedge:
     share: float = 0.05
 
 
-@dataclass(slots=True)
-class Tried:
+class Tried(msgspec.Struct):
     """One attempt, as it went. `failure` is a failure class, `lost` where another attempt was faster, None if good."""
 
     provider: str

@@ -21,8 +21,8 @@ class Interrupt:
         self._cancelling = 0
         self.fired = False
 
-    def fire(self) -> None:
-        """End it at its next `await`; a second time, and after its end, it does nothing."""
+    def fire(self, _: object = None) -> None:
+        """End it at its next `await`; a second time, and after its end, it does nothing. It may be a callback."""
         if self._task is not None and not self.fired:
             self.fired = True
             self._task.cancel()

@@ -155,6 +155,7 @@ class Document(bytes):
     is_plain: bool | None = None
     _unusable: tuple[str, str] | None = None
     _members: dict[str, msgspec.Raw] | None = None
+    _compact: bool | None = None
 
     def members(self) -> dict[str, msgspec.Raw]:
         """The top-level members, each value as its own undecoded bytes.
@@ -182,11 +183,11 @@ class Document(bytes):
         Raises:
             JSONError: not a JSON object.
         """
-        found = self.members()
-        length = len(found) + 1
-        for name, raw in found.items():
-            length += len(name.encode("utf-8", "surrogatepass")) + 3 + len(raw)
-        return length == len(self)
+        if self._compact is None:
+            found = self.members()
+            names = len("".join(found).encode("utf-8", "surrogatepass"))
+            self._compact = len(self) == names + sum(map(len, found.values())) + 4 * len(found) + 1
+        return self._compact
 
     def with_value(self, name: str, value: JSONValue) -> Document:
         """The same with another value for a member, or with one more; only for a compact one."""
@@ -200,6 +201,7 @@ class Document(bytes):
         else:
             changed = Document(b"".join((view[:-1], b",", dumps(name), b":", raw, b"}")))
         changed._members = {**self.members(), name: msgspec.Raw(raw)}
+        changed._compact = True
         return changed
 
 

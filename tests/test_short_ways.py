@@ -15,6 +15,7 @@ from asgi_llmgw import ir
 from asgi_llmgw.errors import GatewayError
 from asgi_llmgw.json import JSONObject, JSONValue, dumps, loads_object
 from asgi_llmgw.protocols import PROTOCOLS, SPOKEN, Profile, StreamContext, codec
+from asgi_llmgw.protocols.openai_chat.usage import decode_usage, plain_usage
 from asgi_llmgw.reasoning.requests import restore_state
 from asgi_llmgw.reasoning.turns import missing_turns
 from asgi_llmgw.translate import ReadRequest, write_request
@@ -47,6 +48,7 @@ SHORT = (
     "openai_chat.request_decoder.plain_message",
     "openai_chat.request_decoder.decode_plain",
     "openai_chat.response.plain_answer",
+    "openai_chat.usage.plain_usage",
     "openai_responses.codec.plain_head",
 )
 
@@ -249,6 +251,28 @@ def test_an_answer_is_read_alike(protocol: ir.Protocol, data: st.DataObject, ans
     changed = dumps(data.draw(mutations(loads_object(body))))
     for read in (body, changed, changed + b"]"):
         same_both_ways(partial(codec(protocol).decode_response, read))
+
+
+ODD_COUNT: st.SearchStrategy[JSONValue] = COUNT | st.sampled_from([None, -1, 2.0, 2.5, True, "3", 2**53, 2**70, [], {}])
+CHAT_DETAILS = ("cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens", "reasoning_tokens", "other")
+CHAT_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens", "prompt_cache_hit_tokens", "cached_tokens")
+
+
+def counts(names: tuple[str, ...], most: int) -> st.SearchStrategy[JSONObject]:
+    return st.dictionaries(st.sampled_from(names), COUNT | ODD_COUNT, max_size=most)
+
+
+@given(usage=counts(CHAT_COUNTS, 5), prompt=counts(CHAT_DETAILS, 3), completion=ODD_COUNT | counts(CHAT_DETAILS, 3))
+@MANY
+def test_a_usage_is_read_alike(usage: JSONObject, prompt: JSONObject, completion: JSONValue) -> None:
+    told = {**usage, "prompt_tokens_details": prompt, "completion_tokens_details": completion}
+    for value in (usage, told):
+        same_both_ways(partial(decode_usage, value))
+
+
+def test_the_short_way_is_open_to_a_usage_as_most_are() -> None:
+    usage: JSONObject = {"prompt_tokens": 3, "total_tokens": 5, "prompt_tokens_details": {"cached_tokens": 0}}
+    assert plain_usage(usage) is not None and plain_usage({"prompt_tokens": -1}) is None
 
 
 PLAIN = ir.TextPart("word ")

@@ -171,8 +171,7 @@ class _Call:
     async def run(self, upstream: Upstream, request: UpstreamRequest) -> None:
         """Make the call and pass the answer on."""
         try:
-            async with self._held:
-                response = await self._held.open(upstream, request)
+            async with self._held.open(upstream, request) as response:
                 if response.status != 200:
                     await self._refused(response)
                 elif request.stream and is_event_stream(response.headers):

@@ -46,6 +46,7 @@ MAX_ERROR: Final = 64 * 1024
 DRAIN_SECONDS: Final = 30.0
 FINISH_GRACE: Final = 10.0
 """Seconds a stream may go on without data once the answer is finished: some servers only send heartbeats then."""
+_WHOLE: Final[Headers] = (*UNCACHED, (b"content-type", b"application/json"))
 _ACCEPT: Final = {True: b"text/event-stream", False: b"application/json"}
 
 
@@ -159,7 +160,8 @@ class _Call:
             if cleaned is not body:
                 body, exchange.diagnostics = cleaned, (*exchange.diagnostics, TAKEN_OUT)
         if exchange.written is None or body is not exchange.written[0] or head.model != model:
-            path, body = self._with_model(path, body, model)
+            encoded = self._codec.with_model(path, body, model)
+            path, body = encoded.path, encoded.body
         if head.stream and not exchange.translated and facts.stream_usage:
             asked = ask_for_usage(self._protocol, body)
             if asked is not None:
@@ -183,10 +185,6 @@ class _Call:
             return RequestHead(exchange.model, exchange.stream)
         return self._codec.peek(path, body)
 
-    def _with_model(self, path: str, body: bytes, model: str) -> tuple[str, bytes]:
-        encoded = self._codec.with_model(path, body, model)
-        return encoded.path, encoded.body
-
     def left(self) -> float | None:
         """The client has left: for how many seconds more tokens are bought for nobody."""
         if self._complete:
@@ -204,12 +202,13 @@ class _Call:
     async def run(self, upstream: Upstream, request: UpstreamRequest) -> None:
         """Make the call and pass the answer on."""
         try:
-            async with self._held:
-                response = await self._held.open(upstream, request)
+            async with self._held.open(upstream, request) as response:
                 if not 200 <= response.status < 300 or response.status in (204, 205):
                     await self._refused(response)
+                elif self._stream:
+                    await self._sniff(response)
                 else:
-                    await self._forward(response)
+                    await self._forward_whole(response)
         except UpstreamError as error:
             await self.fail(error)
         except (ClientDisconnected, OSError):
@@ -217,10 +216,8 @@ class _Call:
             self.gone = True
             self._exchange.outcome = "client_disconnected"
 
-    async def _forward(self, response: UpstreamResponse) -> None:
-        streams = self._stream
-        if streams:
-            response, streams = await sniff(response)
+    async def _sniff(self, response: UpstreamResponse) -> None:
+        response, streams = await sniff(response)
         await (self._forward_stream(response) if streams else self._forward_whole(response))
 
     async def _refused(self, response: UpstreamResponse) -> None:
@@ -238,15 +235,16 @@ class _Call:
         await self._whole(response.status, body)
 
     async def _forward_whole(self, response: UpstreamResponse) -> None:
-        body = await response.aread(limit=self._max_answer)
-        if not self._exchange.translated:
-            self._exchange.usage, self._exchange.finish_reason = skim_response(self._protocol, body)
-            self._exchange.first_token = self._clock()
+        body, exchange = await response.aread(limit=self._max_answer), self._exchange
+        if not exchange.translated:
+            exchange.usage, exchange.finish_reason = skim_response(self._protocol, body)
+            exchange.first_token = self._clock()
         await self._whole(200, body)
 
     async def _whole(self, status: int, body: bytes) -> None:
-        length = (b"content-length", str(len(body)).encode())
-        await self._start(status, (*UNCACHED, (b"content-type", b"application/json"), length))
+        self.started = True
+        headers = [*_WHOLE, (b"content-length", b"%d" % len(body))]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._finish(body)
 
     async def _finish(self, body: bytes) -> None:

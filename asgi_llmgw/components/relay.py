@@ -187,8 +187,7 @@ class _Call:
     async def run(self, upstream: Upstream, request: UpstreamRequest) -> None:
         """Make the call and pass the answer on."""
         try:
-            async with self._held:
-                response = await self._held.open(upstream, request)
+            async with self._held.open(upstream, request) as response:
                 if not 200 <= response.status < 300 or response.status in (204, 205):
                     await self._refused(response)
                 else:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final, cast
+
+from msgspec.structs import replace
 
 from asgi_llmgw._types import ASGIApp, Message, Receive, Scope, Send
 from asgi_llmgw.asgi import MAX_BODY, ClientDisconnected, read_body, replay, send_gone

@@ -5,6 +5,7 @@ A codec is loaded when it is first asked for, so that a stand-alone translator p
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Final
 
@@ -97,14 +98,18 @@ def skim_response(name: Protocol, body: bytes) -> tuple[Usage | None, FinishKind
     Raises:
         UpstreamError: it is an error, or cannot be read.
     """
-    if name == "openai_chat":
-        from asgi_llmgw.protocols.openai_chat.plain_answer import skim_response as skim
-
-        skimmed = skim(body)
-        if skimmed is not None:
-            return skimmed
+    skimmed = _chat_skim()(body) if name == "openai_chat" else None
+    if skimmed is not None:
+        return skimmed
     answer = upstream_codec(name).decode_response(body)
     return answer.usage, answer.choices[0].finish.kind if answer.choices else None
+
+
+@cache
+def _chat_skim() -> Callable[[bytes], tuple[Usage | None, FinishKind] | None]:
+    from asgi_llmgw.protocols.openai_chat.plain_answer import skim_response as skim
+
+    return skim
 
 
 __all__ = (

@@ -67,8 +67,12 @@ class Provider:
     timeouts: Timeouts = Timeouts()
     key_rotation: KeyRotation = "round_robin"
     on_disconnect: Literal["cancel", "drain"] = "cancel"
+    _base: str = field(default="", init=False, repr=False, compare=False)
     _profiles: dict[str, Profile] = field(default_factory=dict, init=False, repr=False, compare=False)
     _headers: dict[tuple[bytes, int], Headers] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_base", self.base_url.rstrip("/"))
 
     def profile_for(self, model: str) -> Profile:
         """The facts about one of its models."""
@@ -102,7 +106,7 @@ class Provider:
             raise ConfigError(f"the path of a call to {self.name!r} does not begin with a slash")
         if self.query:
             below += ("&" if "?" in below else "?") + urlencode(self.query)
-        return self.base_url.rstrip("/") + below
+        return self._base + below
 
     def usable(self) -> bool:
         """Whether it can be called at all: it has a key, or needs none."""
@@ -114,7 +118,7 @@ class Provider:
         Raises:
             UpstreamError: it needs a key and has none.
         """
-        if not self.usable():
+        if not (self.api_keys or self.usable()):
             raise UpstreamError(
                 f"The provider {self.name!r} has no API key configured.",
                 failure="credential",
@@ -127,12 +131,13 @@ class Provider:
 
         What the client says for a name on the list is meant for its body, so it wins over our default.
         """
-        passed = {name: value for name, value in client if name in self.forward_headers}
-        if not passed:
+        forward = self.forward_headers
+        if forward.isdisjoint(dict(client)):
             found = self._headers.get((accept, credential))
             if found is None:
                 found = self._headers[accept, credential] = self._headers_with({}, accept, credential)
             return found
+        passed = {name: value for name, value in client if name in forward}
         return self._headers_with(passed, accept, credential)
 
     def _headers_with(self, passed: dict[bytes, bytes], accept: bytes, credential: int) -> Headers:

@@ -19,8 +19,9 @@ from asgi_llmgw.protocols.plain import is_large_and_plain
 from asgi_llmgw.reasoning.envelope import MARK, STANDARD, open_envelope
 
 _STATE_MARK: Final = base64.b64encode(STATE_MARK).rstrip(b"=").decode()
-_MARKS: Final = (MARK.encode(), _STATE_MARK.encode())
-_SEALED: Final = re.compile(MARK.encode() + rb"[A-Za-z0-9_+/=-]+")
+_OURS: Final = MARK.encode()
+_INNER: Final = _STATE_MARK.encode()
+_SEALED: Final = re.compile(_OURS + rb"[A-Za-z0-9_+/=-]+")
 _SIGNATURE_NAMES: Final = frozenset({"thoughtSignature", "thought_signature"})
 _CALL_NAMES: Final = frozenset({"functionCall", "function_call"})
 _SKIP: Final = "skip_thought_signature_validator"
@@ -31,7 +32,7 @@ TAKEN_OUT: Final = Diagnostic("messages", "dropped", "info", "State of other ven
 
 def carries_state(body: bytes) -> bool:
     """Whether something may have been sealed in it, by a search that costs next to nothing."""
-    return not is_large_and_plain(body) and any(mark in body for mark in _MARKS)
+    return not is_large_and_plain(body) and (_OURS in body or _INNER in body)
 
 
 def without_foreign_state(body: bytes, protocol: Protocol, key: bytes, *, signed_calls: bool = False) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, TypeAlias
@@ -77,9 +77,14 @@ class LaneKey(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """One lane, as it is now. Times are the health's clock's."""
+    """One lane, as it is now. Times are the health's clock's.
+
+    Attributes:
+        is_spotless: nothing that happened on it has ever made it rest.
+    """
 
     key: LaneKey
+    is_spotless: bool = True
     in_flight: int = 0
     latency: float | None = None
     measured: float = 0.0
@@ -92,17 +97,6 @@ class Lane:
     cooling_until: float = -math.inf
     missing_until: float = -math.inf
     refused_until: float = -math.inf
-
-    @property
-    def is_spotless(self) -> bool:
-        """Nothing that happened on it has ever made it rest."""
-        never = -math.inf
-        return (
-            self.open_until is None
-            and self.cooling_until == never
-            and self.missing_until == never
-            and self.refused_until == never
-        )
 
     def cost(self, now: float) -> float:
         """What choosing it would cost: its latency, once for each request on it and once for ours.
@@ -167,25 +161,24 @@ class Health:
         self.policy = policy if policy is not None else BreakerPolicy()
         self.clock = clock
         self._rng = rng if rng is not None else random.Random()
-        self._lanes: dict[LaneKey, Lane] = {}
+        self._lanes: OrderedDict[tuple[str, int, str], Lane] = OrderedDict()
         self._benched: dict[tuple[str, int], float] = {}
         self._down: dict[tuple[str, int], float] = {}
 
     def lane(self, target: Target, credential: int) -> Lane:
         """The lane of a target with one of its provider's keys."""
-        key = LaneKey(target.provider, credential, target.model)
-        lane = self._lanes.pop(key, None)
-        if lane is None:
-            if len(self._lanes) >= MAX_LANES:
-                self._forget_one()
-            lane = Lane(key)
-        self._lanes[key] = lane
+        key = (target.provider, credential, target.model)
+        lane = self._lanes.get(key)
+        if lane is not None:
+            self._lanes.move_to_end(key)
+            return lane
+        if len(self._lanes) >= MAX_LANES:
+            self._forget_one()
+        lane = self._lanes[key] = Lane(LaneKey(*key))
         return lane
 
     def state(self, lane: Lane) -> LaneState:
         """`closed` is well; `half_open` may be tried by one request; the others rest."""
-        if lane.is_spotless and not self._benched and not self._down:
-            return "closed"
         now = self.clock()
         if max(self._benched.get(lane.key[:2], -math.inf), lane.refused_until) > now:
             return "benched"
@@ -201,6 +194,8 @@ class Health:
 
     def usable(self, lane: Lane) -> bool:
         """Whether a request may go there now."""
+        if lane.is_spotless and not self._benched and not self._down:
+            return True
         return self.state(lane) in ("closed", "half_open")
 
     def rests_for(self, lane: Lane) -> float:
@@ -275,6 +270,7 @@ class Health:
             self._measure(ticket.lane, PENALTY)
             return
         lane, now, said = ticket.lane, self.clock(), error.retry_after
+        lane.is_spotless = False
         if failure == "credential" and error.upstream_status == _FORBIDDEN:
             # the key is known, and may do other things: what one client asks for must not cost the others the vendor
             lane.refused_until = now + max(CREDENTIAL_BENCH, said or 0.0)
@@ -347,12 +343,14 @@ class Health:
     def _remember(self, lane: Lane, *, failed: bool) -> None:
         number = int(self.clock() / self.policy.window * _CELLS)
         recent = lane.recent
-        if not recent or recent[-1].number != number:
-            recent.append(_Cell(number))
+        cell = recent[-1] if recent else None
+        if cell is None or cell.number != number:
+            cell = _Cell(number)
+            recent.append(cell)
             while recent[0].number <= number - _CELLS:
                 recent.popleft()
-        recent[-1].total += 1
-        recent[-1].failed += failed
+        cell.total += 1
+        cell.failed += failed
 
     def _count_failure(self, ticket: Ticket) -> None:
         lane, policy = ticket.lane, self.policy
@@ -370,7 +368,7 @@ class Health:
             self._open(lane)
 
     def _open(self, lane: Lane) -> None:
-        policy = self.policy
+        policy, lane.is_spotless = self.policy, False
         seconds = min(policy.max_open_seconds, policy.open_seconds * 2**lane.opened)
         lane.opened = min(lane.opened + 1, 32)
         lane.open_until = self.clock() + seconds * self._rng.uniform(1 - policy.jitter, 1 + policy.jitter)

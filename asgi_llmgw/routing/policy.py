@@ -101,6 +101,8 @@ class Balancer:
 
     def _all_lanes(self, target: Target) -> list[Lane]:
         count = self._credentials.get(target.provider, _ONE_KEY).count
+        if count == 1:
+            return [self.health.lane(target, 0)]
         numbers: Iterable[int] = range(count)
         if target.credential is not None and target.credential < count:
             numbers = (target.credential,)

@@ -7,7 +7,7 @@ than a budget allows, so that a vendor in trouble is not buried under its own cl
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -137,51 +137,48 @@ class Attempts:
         targets: in the order in which they are tried.
         started: when the request came in, by the health's clock.
         session: what makes requests stick together.
-        usable: whether a target can be asked at all.
     """
 
     def __init__(
         self,
         retries: Retries,
-        targets: Sequence[Target],
+        targets: Iterable[Target],
         *,
         started: float,
         session: str | None = None,
-        usable: Callable[[Target], bool] = lambda target: True,
     ) -> None:
         self._retries = retries
         self._health: Health = retries.balancer.health
-        self._lanes = retries.balancer.lanes([target for target in targets if usable(target)], session=session)
-        self._ahead = list(self._lanes)
+        self._lanes = retries.balancer.lanes(targets, session=session)
+        self._ahead = iter(self._lanes.items())
         self._ends = started + retries.policy.deadline
-        self._tries = 0
         self._retried = 0
-        self._times: dict[Target, int] = dict.fromkeys(self._lanes, 0)
-        self._tried: set[Lane] = set()
-        self._given_up: set[Lane] = set()
+        self._times: list[Target] = []
+        self._tried: list[Lane] = []
+        self._given_up: list[Lane] = []
         self._told_when: dict[Lane, float] = {}
-        self._asked: set[str] = set()
+        self._asked: list[str] = []
         self._last: tuple[Attempt, UpstreamError] | None = None
 
     @property
     def targets(self) -> tuple[Target, ...]:
-        """The targets that can be asked at all."""
+        """All of them, each once."""
         return tuple(self._lanes)
 
     def next(self) -> Attempt | None:
         """What to try now, None if nothing is left that is worth it."""
         attempt: Attempt | None = None
-        if not self._tries or self._in_time(0.0):
+        if not self._tried:
+            attempt = self._next_target() or self._in_a_panic()
+        elif self._in_time(0.0):
             attempt = self._sibling() or self._again_at_once() or self._next_target() or self._second_round()
-        if attempt is None and self._tries == 0:
-            attempt = self._in_a_panic()
         return self._counted(attempt)
 
     def beside(self, first: Attempt) -> Attempt | None:
         """A second attempt to make while the first is under way: another target, or another key."""
         attempt = self._next_target()
         if attempt is None:
-            lane = self._fresh(first.target)
+            lane = self._fresh(self._lanes[first.target])
             attempt = None if lane is None else Attempt(first.target, lane)
         return self._counted(attempt)
 
@@ -189,7 +186,7 @@ class Attempts:
         """What came of the last attempt."""
         self._last = (attempt, error) if isinstance(error, UpstreamError) else None
         if not isinstance(error, UpstreamError) or error.failure not in _SAME_AGAIN:
-            self._given_up.add(attempt.lane)
+            self._given_up.append(attempt.lane)
         elif error.retry_after is not None:
             self._told_when[attempt.lane] = self._health.clock() + error.retry_after
 
@@ -203,18 +200,17 @@ class Attempts:
 
     def _counted(self, attempt: Attempt | None) -> Attempt | None:
         if attempt is not None:
-            self._tries += 1
-            self._times[attempt.target] += 1
-            self._tried.add(attempt.lane)
+            self._times.append(attempt.target)
+            self._tried.append(attempt.lane)
             provider = attempt.target.provider
             if provider not in self._asked:
-                self._asked.add(provider)
+                self._asked.append(provider)
                 self._retries.budget(provider).earn()
         return attempt
 
-    def _fresh(self, target: Target) -> Lane | None:
-        """The first lane of a target that may be used and has not been tried."""
-        for lane in self._lanes[target]:
+    def _fresh(self, lanes: list[Lane]) -> Lane | None:
+        """The first of a target's lanes that may be used and has not been tried."""
+        for lane in lanes:
             if lane not in self._tried and self._health.usable(lane):
                 return lane
         return None
@@ -224,7 +220,7 @@ class Attempts:
         if self._last is None or self._last[1].failure not in _OTHER_KEY:
             return None
         target = self._last[0].target
-        lane = self._fresh(target)
+        lane = self._fresh(self._lanes[target])
         if lane is None:
             return None
         wait = self._retries.backoff(0) if self._last[1].failure == "rate_limit" else 0.0
@@ -236,19 +232,16 @@ class Attempts:
         return self._retry(self._last[0].target, wait=0.0, saved=True)
 
     def _next_target(self) -> Attempt | None:
-        while self._ahead:
-            target = self._ahead.pop(0)
-            lane = self._fresh(target)
+        for target, lanes in self._ahead:
+            lane = self._fresh(lanes)
             if lane is not None:
                 return Attempt(target, lane)
         return None
 
     def _second_round(self) -> Attempt | None:
         """Everything was tried: the first target that may do better the next time, after a while."""
-        if not self._tries:
-            return None
         backoff = self._retries.backoff(self._retried)
-        for target in sorted(self._lanes, key=self._times.__getitem__):
+        for target in sorted(self._lanes, key=self._times.count):
             lanes = self._lanes[target]
             rests = [self._worth_waiting(lane) for lane in lanes if lane not in self._given_up]
             rest = min((rest for rest in rests if rest is not None), default=None)
@@ -267,7 +260,7 @@ class Attempts:
         return rest if may_be and rest <= self._retries.policy.max_retry_after else None
 
     def _retry(self, target: Target, *, wait: float, saved: bool = False) -> Attempt | None:
-        if self._tries >= self._retries.policy.attempts or not self._in_time(wait):
+        if len(self._tried) >= self._retries.policy.attempts or not self._in_time(wait):
             return None
         lanes = [lane for lane in self._lanes[target] if lane not in self._given_up]
         lane = min(lanes, key=self._health.rests_for, default=None)

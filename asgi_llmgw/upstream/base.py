@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 from asgi_llmgw._types import Headers
 from asgi_llmgw.timeouts import Timeouts
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamRequest:
+class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One call, complete: nothing is added to it but what HTTP itself needs.
 
     Args:
@@ -24,12 +24,16 @@ class UpstreamRequest:
 
     method: str = "POST"
     url: str
-    headers: Headers = field(default=(), repr=False)
-    body: bytes = field(default=b"", repr=False)
-    pieces: AsyncIterable[bytes] | None = field(default=None, repr=False)
+    headers: Headers = ()
+    body: bytes = b""
+    pieces: AsyncIterable[bytes] | None = None
     length: int | None = None
     stream: bool = False
     timeouts: Timeouts = Timeouts()
+
+    def __repr__(self) -> str:
+        # neither the key nor what was said
+        return f"UpstreamRequest(method={self.method!r}, url={self.url!r})"
 
 
 class UpstreamResponse(Protocol):

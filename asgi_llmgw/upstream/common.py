@@ -84,16 +84,17 @@ async def read_all(chunks: AsyncIterator[bytes], headers: Sequence[tuple[bytes, 
     """
     for name, value in headers:
         if name == b"content-length" and value.isdigit() and int(value) > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
     body = bytearray()
     async for chunk in chunks:
         body += chunk
         if len(body) > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
     return bytes(body)
 
 
-def _too_large(limit: int) -> InvalidUpstreamResponse:
+def too_large(limit: int) -> InvalidUpstreamResponse:
+    """There is more of the answer than anybody wants."""
     return InvalidUpstreamResponse(f"The upstream's answer is larger than {limit} bytes.")
 
 

@@ -74,7 +74,8 @@ class Connection(asyncio.BufferedProtocol):
             await self._upload(self._transport, answer, request.pieces, request.length)
         if answer.error is None:
             self._watch(self._idle if answer.status else patience)
-            await answer.begun()
+            while not answer.status and answer.error is None:
+                await answer.changed()
         return answer
 
     def rest(self) -> bool:

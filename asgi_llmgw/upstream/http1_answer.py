@@ -11,7 +11,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from asgi_llmgw._types import Headers
 from asgi_llmgw.errors import UpstreamError
 
-from .common import broken, read_all, unreadable
+from .common import broken, read_all, too_large, unreadable
 
 HIGH_WATER: Final = 64 * 1024
 """Bytes that may wait for the reader before the vendor is kept waiting; also the most that are no body in one go."""
@@ -23,6 +23,9 @@ _SWITCHING: Final = 101
 class Answer:
     """An answer that has come or is waited for. The methods whose names begin with `on_` are the parser's to call.
 
+    Attributes:
+        named: the headers by their names, the last one of each.
+
     Args:
         loop: where it is waited for.
         head_only: there is no body, whatever the head says of it.
@@ -32,6 +35,7 @@ class Answer:
     def __init__(self, loop: asyncio.AbstractEventLoop, *, head_only: bool, taken: Callable[[], None]) -> None:
         self.status = 0
         self.headers: Headers = ()
+        self.named: dict[bytes, bytes] = {}
         self.complete = False
         self.reusable = False
         self.error: UpstreamError | None = None
@@ -45,11 +49,6 @@ class Answer:
         self.on_body = self._chunks.append
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
 
-    async def begun(self) -> None:
-        """Wait until the head has come, or there is an error instead."""
-        while not self.status and self.error is None:
-            await self.changed()
-
     async def aiter_raw(self) -> AsyncIterator[bytes]:
         """The body as it arrives; what arrived together is given together."""
         while True:
@@ -59,17 +58,29 @@ class Answer:
                 if self.error is not None:
                     raise self.error
                 await self.changed()
-            chunk = b"".join(self._chunks)
-            self._chunks.clear()
-            overflowed = self.overflows
-            self.unread = 0
-            if overflowed:
-                self._taken()
-            yield chunk
+            yield self._take()
 
     async def aread(self, *, limit: int) -> bytes:
         """The whole body, at most `limit` bytes."""
+        declared = self.named.get(b"content-length", b"")
+        if declared.isdigit() and int(declared) > limit:
+            raise too_large(limit)
+        most = min(limit, HIGH_WATER)
+        while not self.complete and self.error is None and self.unread <= most:
+            await self.changed()
+        if self.complete and self.unread <= limit:
+            return self._take()
         return await read_all(self.aiter_raw(), self.headers, limit=limit)
+
+    def _take(self) -> bytes:
+        """What has come and nobody has had."""
+        chunk = b"".join(self._chunks)
+        self._chunks.clear()
+        overflowed = self.overflows
+        self.unread = 0
+        if overflowed:
+            self._taken()
+        return chunk
 
     def changed(self) -> asyncio.Future[None]:
         """Done when there is news of whatever kind. One at a time is waited for."""
@@ -143,7 +154,7 @@ class Answer:
             raise ValueError("one answer was asked for")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._lines.append((name.lower(), value.strip()))
+        self._lines.append((name, value))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code() if self._parser is not None else 0
@@ -151,7 +162,8 @@ class Answer:
             raise ValueError("a head that nobody wants")
         if status >= 200:
             self.status = status
-            self.headers = tuple(self._lines)
+            self.headers = tuple([(name.lower(), value.strip()) for name, value in self._lines])
+            self.named = dict(self.headers)
         self._lines.clear()
         if self._head_only and self.status:
             self.complete = True

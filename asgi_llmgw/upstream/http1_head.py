@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from asgi_llmgw._types import Headers
 from asgi_llmgw.errors import RequestError
@@ -26,6 +26,8 @@ _WITH_A_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 """Methods of which the length is told even if it is nothing."""
 _USER_AGENT: Final = f"\r\nuser-agent: {USER_AGENT}".encode()
 
+_BARE: Final[tuple[Headers, bytes]] = ((), _USER_AGENT)
+
 
 class Origin(NamedTuple):
     """Where a connection leads to."""
@@ -35,7 +37,11 @@ class Origin(NamedTuple):
     port: int
 
 
-def request_head(request: UpstreamRequest) -> tuple[Origin, bytes]:
+Known: TypeAlias = dict[Origin, tuple[Headers, bytes]]
+"""The headers that were sent last to each origin, and their lines: with most calls the very same ones come again."""
+
+
+def request_head(request: UpstreamRequest, known: Known) -> tuple[Origin, bytes]:
     """Where the call goes, and all that is sent before its body.
 
     Raises:
@@ -43,7 +49,11 @@ def request_head(request: UpstreamRequest) -> tuple[Origin, bytes]:
         UpstreamError: an address that leads nowhere.
     """
     origin, start = _start(request.method, request.url)
-    return origin, b"%b%b%b\r\n\r\n" % (start, _lines(request.headers), _framing(request))
+    headers, lines = known.get(origin, _BARE)
+    if headers is not request.headers:
+        lines = _lines(request.headers)
+        known[origin] = request.headers, lines
+    return origin, b"%b%b%b\r\n\r\n" % (start, lines, _framing(request))
 
 
 @lru_cache(maxsize=512)

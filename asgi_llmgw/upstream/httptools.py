@@ -20,7 +20,7 @@ from asgi_llmgw.upstream.base import UpstreamRequest
 from asgi_llmgw.upstream.common import broken, check_encoding, too_slow, unreachable
 from asgi_llmgw.upstream.http1 import Connection
 from asgi_llmgw.upstream.http1_answer import HIGH_WATER, Answer
-from asgi_llmgw.upstream.http1_head import Origin, request_head
+from asgi_llmgw.upstream.http1_head import Known, Origin, request_head
 from asgi_llmgw.upstream.pools import Pool, Pools
 
 _NEXT_ADDRESS: Final = 0.25
@@ -46,6 +46,7 @@ class _Pool(Pool):
         self._buffer = memoryview(bytearray(HIGH_WATER))
         self._kept: defaultdict[Origin, dict[Connection, None]] = defaultdict(dict)
         self._closed = False
+        self.lines: Known = {}
 
     def kept(self, origin: Origin) -> Connection | None:
         """A connection that has served another call."""
@@ -114,15 +115,17 @@ class _Call:
         self._connection: Connection | None = None
 
     async def __aenter__(self) -> Answer:
-        origin, head = request_head(self._request)
         self._pool = pool = self._pools.here()
+        origin, head = request_head(self._request, pool.lines)
         end = pool.loop.time() + self._request.timeouts.total
-        await pool.take()
+        if not pool.took():
+            await pool.take()
         try:
             answer = await self._answer(origin, head, end)
             if answer.error is not None and not answer.status:
                 raise answer.error
-            check_encoding(answer.status, answer.headers)
+            if b"content-encoding" in answer.named:
+                check_encoding(answer.status, answer.headers)
         except BaseException:
             self._leave()
             raise

@@ -29,14 +29,19 @@ class Pool(ABC):
         self._free = limit
         self._waiting: deque[asyncio.Future[None]] = deque()
 
+    def took(self) -> bool:
+        """Take one of the connections if that needs no waiting; `give_back` has to follow."""
+        free = self._free > 0
+        self._free -= free
+        return free
+
     async def take(self) -> None:
         """Take one of the connections, waited for no longer than `POOL_WAIT`; `give_back` has to follow.
 
         Raises:
             UpstreamError: all of them are in use.
         """
-        if self._free:
-            self._free -= 1
+        if self.took():
             return
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)

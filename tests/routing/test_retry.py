@@ -284,10 +284,10 @@ def test_without_another_target_or_key_there_is_no_hedge() -> None:
     assert desk.attempts.beside(desk.next()) is None
 
 
-def test_targets_that_cannot_be_asked_are_left_out() -> None:
+def test_a_target_that_is_named_twice_is_one() -> None:
     desk = Desk(A, B)
-    attempts = Attempts(desk.retries, [A, B, A], started=desk.clock(), usable=lambda target: target != B)
-    assert attempts.targets == (A,)
+    attempts = Attempts(desk.retries, [A, B, A], started=desk.clock())
+    assert attempts.targets == (A, B)
     assert Attempts(desk.retries, [], started=desk.clock()).next() is None
 
 

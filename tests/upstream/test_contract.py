@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from typing import TypeAlias
 
 import httpx
 import httpx2
 import pytest
+from msgspec.structs import replace
 
 from asgi_llmgw.errors import InvalidUpstreamResponse, RequestError, UpstreamError
 from asgi_llmgw.timeouts import Timeouts

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from math import inf
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from asgi_llmgw.errors import InvalidUpstreamResponse, UpstreamError
 from asgi_llmgw.timeouts import Timeouts

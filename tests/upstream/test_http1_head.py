@@ -10,7 +10,7 @@ from asgi_llmgw._types import Headers
 from asgi_llmgw.errors import RequestError, UpstreamError
 from asgi_llmgw.upstream.base import UpstreamRequest
 from asgi_llmgw.upstream.common import USER_AGENT
-from asgi_llmgw.upstream.http1_head import Origin, request_head
+from asgi_llmgw.upstream.http1_head import Known, Origin, request_head
 
 
 class NoPieces:
@@ -23,7 +23,7 @@ class NoPieces:
 
 def head(url: str = "https://vendor.example/v1", headers: Headers = (), *, method: str = "POST") -> list[str]:
     """The lines of a head."""
-    written = request_head(UpstreamRequest(method=method, url=url, headers=headers, body=b"{}"))[1].decode()
+    written = request_head(UpstreamRequest(method=method, url=url, headers=headers, body=b"{}"), {})[1].decode()
     lines, end, nothing = written.partition("\r\n\r\n")
     assert (end, nothing) == ("\r\n\r\n", "")
     return lines.split("\r\n")
@@ -60,7 +60,7 @@ def test_who_names_himself_is_not_named_again() -> None:
     ],
 )
 def test_an_address_is_taken_apart_and_not_written_anew(url: str, origin: Origin, target: str, host: str) -> None:
-    assert request_head(UpstreamRequest(url=url))[0] == origin
+    assert request_head(UpstreamRequest(url=url), {})[0] == origin
     assert head(url)[:2] == [f"POST {target} HTTP/1.1", f"host: {host}"]
 
 
@@ -97,7 +97,7 @@ def test_a_user_in_an_address_is_never_sent(user: str) -> None:
 def test_an_address_that_leads_nowhere_is_refused(url: str) -> None:
     """F100."""
     with pytest.raises(UpstreamError) as caught:
-        request_head(UpstreamRequest(url=url))
+        request_head(UpstreamRequest(url=url), {})
     assert caught.value.failure == "unreachable"
 
 
@@ -105,7 +105,7 @@ def test_an_address_that_leads_nowhere_is_refused(url: str) -> None:
 def test_a_method_that_breaks_out_is_refused(method: str) -> None:
     """F100."""
     with pytest.raises(RequestError):
-        request_head(UpstreamRequest(method=method, url="http://a.example"))
+        request_head(UpstreamRequest(method=method, url="http://a.example"), {})
 
 
 @pytest.mark.parametrize("value", [b"a\r\nb: c", b"a\r", b"\nb", b"\0", b"\xff", b"\xed\xa0\x80"])
@@ -113,12 +113,12 @@ def test_a_value_that_breaks_out_is_refused_wherever_it_stands(value: bytes) -> 
     """F100."""
     for headers in (((b"a", value), (b"b", b"x")), ((b"b", b"x"), (b"a", value)), ((b"user-agent", value),)):
         with pytest.raises(RequestError):
-            request_head(UpstreamRequest(url="http://a.example", headers=headers))
+            request_head(UpstreamRequest(url="http://a.example", headers=headers), {})
 
 
 @pytest.mark.parametrize(("method", "told"), [("POST", True), ("PUT", True), ("GET", False), ("DELETE", False)])
 def test_the_length_of_nothing_is_told_where_a_body_is_expected(method: str, told: bool) -> None:
-    written = request_head(UpstreamRequest(method=method, url="http://a.example"))[1]
+    written = request_head(UpstreamRequest(method=method, url="http://a.example"), {})[1]
     assert (b"\r\ncontent-length: 0\r\n" in written) is told
 
 
@@ -127,4 +127,13 @@ def test_the_length_of_nothing_is_told_where_a_body_is_expected(method: str, tol
 )
 def test_a_body_in_pieces_has_its_length_told_or_comes_in_chunks(length: int | None, line: bytes) -> None:
     request = UpstreamRequest(url="http://a.example", pieces=NoPieces(), length=length)
-    assert request_head(request)[1].endswith(b"\r\n" + line + b"\r\n\r\n")
+    assert request_head(request, {})[1].endswith(b"\r\n" + line + b"\r\n\r\n")
+
+
+def test_headers_that_come_again_are_written_alike_and_others_are_not_taken_for_them() -> None:
+    known: Known = {}
+    key, other = ((b"x-key", b"1"),), ((b"x-key", b"2"),)
+    for headers in ((), key, key, other, (), key):
+        for url in ("http://a.example", "http://b.example"):
+            request = UpstreamRequest(url=url, headers=headers)
+            assert request_head(request, known) == request_head(request, {})

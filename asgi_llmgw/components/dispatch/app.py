@@ -83,13 +83,8 @@ class DispatchApp:
         Raises:
             ClientDisconnected: the client left before that.
         """
-        attempts = Attempts(
-            self._retries,
-            exchange.targets,
-            started=exchange.started,
-            session=exchange.session,
-            usable=lambda target: target.provider in self._providers,
-        )
+        targets = [target for target in exchange.targets if target.provider in self._providers]
+        attempts = Attempts(self._retries, targets, started=exchange.started, session=exchange.session)
         failure: GatewayError | None = None
         told: GatewayError | None = None
         while (attempt := attempts.next()) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import anyio
 import msgspec
@@ -64,38 +65,18 @@ class Runner:
             ticket = self._health.begin(attempt.lane, in_a_panic=attempt.in_a_panic)
             if ticket is None:
                 return Result(attempt, answered=False, made=False)
-            return await self._make(attempt, ticket, exchange, scope, body, receive, send, on_commit)
+            _begin(exchange, attempt)
+            guard = self._guard(ticket, exchange, send, on_commit)
+            whole = False
+            try:
+                await self._providers[attempt.target.provider](scope, replay(body, receive), guard)
+                whole = True
+            finally:
+                guard.stop()
+                self._learn(ticket, exchange, whole=whole)
         finally:
             if attempt.retry:
                 self._retries.budget(attempt.target.provider).done()
-
-    async def _make(
-        self,
-        attempt: Attempt,
-        ticket: Ticket,
-        exchange: Exchange,
-        scope: Scope,
-        body: bytes,
-        receive: Receive,
-        send: Send,
-        on_commit: Callable[[], bool] | None,
-    ) -> Result:
-        _begin(exchange, attempt)
-        patient = exchange.stream_failure == "restart_if_no_output" or on_commit is not None
-        guard = CommitGuard(
-            send,
-            exchange,
-            hold_seconds=None if patient else self._hold_seconds,
-            on_commit=on_commit,
-            on_content=lambda: self._note_first_token(ticket, exchange),
-        )
-        whole = False
-        try:
-            await self._providers[attempt.target.provider](scope, replay(body, receive), guard)
-            whole = True
-        finally:
-            guard.stop()
-            self._learn(ticket, exchange, whole=whole)
         if guard.committed:
             return Result(attempt, answered=True)
         if exchange.outcome == "client_disconnected":
@@ -103,6 +84,18 @@ class Runner:
         failure = exchange.failure
         refused = failure is not None and not failure.retryable and failure.kind != "unsupported"
         return Result(attempt, answered=refused and await guard.commit_refusal(), failure=failure)
+
+    def _guard(
+        self, ticket: Ticket, exchange: Exchange, send: Send, on_commit: Callable[[], bool] | None
+    ) -> CommitGuard:
+        patient = exchange.stream_failure == "restart_if_no_output" or on_commit is not None
+        return CommitGuard(
+            send,
+            exchange,
+            hold_seconds=None if patient else self._hold_seconds,
+            on_commit=on_commit,
+            on_content=partial(self._note_first_token, ticket, exchange),
+        )
 
     def _note_first_token(self, ticket: Ticket, exchange: Exchange) -> None:
         """A stream has content; a whole answer's time says how much was written, not how fast."""

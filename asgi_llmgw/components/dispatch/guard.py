@@ -70,7 +70,10 @@ class CommitGuard:
             return
         self._held.append(message)
         if message["type"] == "http.response.start":
-            if message["status"] < 400 and self._hold_seconds is not None:
+            if message["status"] < 400 and self._exchange.first_token is not None and self._exchange.failure is None:
+                # there is content already: nothing to wait for
+                await self._flush()
+            elif message["status"] < 400 and self._hold_seconds is not None:
                 self._timer = asyncio.get_running_loop().call_later(self._hold_seconds, self._time_is_up)
         elif self._ready(message):
             await self._flush()

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Annotated, Final, TypeAlias
+
+import msgspec
 
 from asgi_llmgw.ir import TokenLogprob
 from asgi_llmgw.json import JSONObject, JSONValue, as_float, as_int, as_list, as_object, as_str
 
 _MOST: Final = 2**53
+
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=_MOST)] | None
+"""What `count` gives back as it is."""
 
 
 def count(value: JSONValue) -> int | None:

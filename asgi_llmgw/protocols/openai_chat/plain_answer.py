@@ -7,7 +7,7 @@ from typing import Annotated, Final, TypeAlias, cast
 import msgspec
 
 from asgi_llmgw.ir import ChatResponse, Choice, FinishKind, TextPart, Usage
-from asgi_llmgw.json import JSONObject, loads
+from asgi_llmgw.json import JSONObject
 from asgi_llmgw.protocols.plain import only_these
 
 from .usage import decode_usage
@@ -89,7 +89,7 @@ class _Choice(msgspec.Struct):
 
 class _Answer(msgspec.Struct):
     choices: list[_Choice]
-    usage: msgspec.Raw = msgspec.Raw(b"null")
+    usage: dict[str, object] | None = None
     error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -111,7 +111,8 @@ def skim_response(body: bytes) -> tuple[Usage | None, FinishKind] | None:
         return None
     for choice in answer.choices:
         message = choice.message
-        odd = (choice.error, message.tool_calls, message.function_call)
-        if not choice.finish_reason or any(value is not msgspec.UNSET for value in odd):
+        plain = message.tool_calls is message.function_call is choice.error is msgspec.UNSET
+        if not plain or not choice.finish_reason:
             return None
-    return decode_usage(loads(bytes(answer.usage))), finish_in(answer.choices[0].finish_reason, calls=False).kind
+    usage = decode_usage(cast(JSONObject | None, answer.usage))
+    return usage, finish_in(answer.choices[0].finish_reason, calls=False).kind

@@ -3,11 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
+
+import msgspec
 
 from asgi_llmgw.ir import TokenLogprob, Usage
 from asgi_llmgw.json import JSONObject, JSONValue, as_object
 from asgi_llmgw.protocols.base import Diagnostics
-from asgi_llmgw.protocols.openai.tokens import count, decode_tokens, encode_tokens
+from asgi_llmgw.protocols.openai.tokens import Count, count, decode_tokens, encode_tokens
+
+
+class _Prompt(msgspec.Struct, gc=False):
+    cached_tokens: Count = None
+    cache_write_tokens: Count = None
+    audio_tokens: Count = None
+    image_tokens: Count = None
+
+
+class _Completion(msgspec.Struct, gc=False):
+    reasoning_tokens: Count = None
+    audio_tokens: Count = None
+    accepted_prediction_tokens: Count = None
+    rejected_prediction_tokens: Count = None
+
+
+_NO_PROMPT: Final = _Prompt()
+_NO_COMPLETION: Final = _Completion()
+
+
+class _Told(msgspec.Struct, gc=False):
+    """What is read of it."""
+
+    prompt_tokens: Count = None
+    completion_tokens: Count = None
+    total_tokens: Count = None
+    prompt_tokens_details: _Prompt | None = None
+    completion_tokens_details: _Completion | None = None
+    prompt_cache_hit_tokens: Count = None
+    cached_tokens: Count = None
 
 
 def decode_usage(value: JSONValue) -> Usage | None:
@@ -15,31 +48,51 @@ def decode_usage(value: JSONValue) -> Usage | None:
     raw = as_object(value)
     if not raw:
         return None
-    prompt = as_object(raw.get("prompt_tokens_details"))
-    completion = as_object(raw.get("completion_tokens_details"))
-    input_tokens = count(raw.get("prompt_tokens"))
-    output_tokens = count(raw.get("completion_tokens"))
-    total = count(raw.get("total_tokens"))
-    if input_tokens is not None and output_tokens is not None and total is not None:
+    told = plain_usage(raw) or _believable(raw)
+    prompt = told.prompt_tokens_details or _NO_PROMPT
+    completion = told.completion_tokens_details or _NO_COMPLETION
+    output_tokens = told.completion_tokens
+    if told.prompt_tokens is not None and output_tokens is not None and told.total_tokens is not None:
         # xAI and Google's own layer count the reasoning in the total only
-        output_tokens = max(output_tokens, total - input_tokens)
-    cached = count(prompt.get("cached_tokens"))
+        output_tokens = max(output_tokens, told.total_tokens - told.prompt_tokens)
+    cached = prompt.cached_tokens
     if cached is None:
-        cached = count(raw.get("prompt_cache_hit_tokens"))
-    if cached is None:
-        cached = count(raw.get("cached_tokens"))
+        cached = told.cached_tokens if told.prompt_cache_hit_tokens is None else told.prompt_cache_hit_tokens
     return Usage(
-        input_tokens=input_tokens,
+        input_tokens=told.prompt_tokens,
         output_tokens=output_tokens,
         cache_read_tokens=cached,
-        cache_write_tokens=count(prompt.get("cache_write_tokens")),
-        reasoning_tokens=count(completion.get("reasoning_tokens")),
-        audio_input_tokens=count(prompt.get("audio_tokens")),
-        audio_output_tokens=count(completion.get("audio_tokens")),
-        image_input_tokens=count(prompt.get("image_tokens")),
-        accepted_prediction_tokens=count(completion.get("accepted_prediction_tokens")),
-        rejected_prediction_tokens=count(completion.get("rejected_prediction_tokens")),
+        cache_write_tokens=prompt.cache_write_tokens,
+        reasoning_tokens=completion.reasoning_tokens,
+        audio_input_tokens=prompt.audio_tokens,
+        audio_output_tokens=completion.audio_tokens,
+        image_input_tokens=prompt.image_tokens,
+        accepted_prediction_tokens=completion.accepted_prediction_tokens,
+        rejected_prediction_tokens=completion.rejected_prediction_tokens,
         raw=raw,
+    )
+
+
+def plain_usage(raw: JSONObject) -> _Told | None:
+    """What is told, where all of it can be believed as it stands."""
+    try:
+        return msgspec.convert(raw, _Told)
+    except msgspec.ValidationError:
+        return None
+
+
+def _believable(raw: JSONObject) -> _Told:
+    """What can be believed of it."""
+    prompt = as_object(raw.get("prompt_tokens_details"))
+    completion = as_object(raw.get("completion_tokens_details"))
+    return _Told(
+        count(raw.get("prompt_tokens")),
+        count(raw.get("completion_tokens")),
+        count(raw.get("total_tokens")),
+        _Prompt(*[count(prompt.get(name)) for name in _Prompt.__struct_fields__]),
+        _Completion(*[count(completion.get(name)) for name in _Completion.__struct_fields__]),
+        count(raw.get("prompt_cache_hit_tokens")),
+        count(raw.get("cached_tokens")),
     )
 
 
