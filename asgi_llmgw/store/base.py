@@ -103,7 +103,12 @@ def check_claims(claims: Sequence[Claim]) -> None:
         ValueError: a limit is claimed twice.
     """
     if len({claim.limit.counter for claim in claims}) != len(claims):
-        raise ValueError("a limit is claimed twice in one reservation")
+        raise claimed_twice()
+
+
+def claimed_twice() -> ValueError:
+    """The error for claims that no store can count."""
+    return ValueError("a limit is claimed twice in one reservation")
 
 
 class StoreUnavailable(Exception):

@@ -81,16 +81,16 @@ class _Minute:
     def claim(self, time: float, amount: int) -> None:
         cell = cell_at(time)
         before = self._cells.get(cell, 0)
-        # no more is taken back than is there
-        after = before + amount if before + amount > 0 else 0
-        self._total += after - before
-        if after:
+        after = before + amount
+        if after > 0:
             self._cells[cell] = after
+            self._total += amount
             if not before:
                 self._first_ends = min(self._first_ends, cell_end(cell))
                 self._last_ends = max(self._last_ends, cell_end(cell))
         elif before:
-            del self._cells[cell]
+            # no more is taken back than is there
+            self._total -= self._cells.pop(cell)
             self._find_ends()
 
     def give_back(self, time: float, amount: int) -> None:
@@ -176,4 +176,4 @@ class _Slots:
         """A request that is over takes no slot."""
 
     def settle(self, time: float, actual: int, *, claimed: int) -> None:
-        self._held = max(0, self._held - claimed)
+        self._held = self._held - claimed if self._held > claimed else 0

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from asgi_llmgw.store.base import Claim, Denied, Limit, Measure, Reservation, Standing, check_claims
+from asgi_llmgw.store.base import Claim, Denied, Limit, Measure, Reservation, Standing, claimed_twice
 from asgi_llmgw.store.counters import Counter, make_counter
 
 _OVERHEAD: Final = 256
@@ -55,21 +55,25 @@ class MemoryStore:
 
     async def reserve(self, claims: Sequence[Claim], /, *, request_id: str, lease: float) -> Reservation | Denied:
         """Set aside all that is claimed, or nothing."""
-        check_claims(claims)
         with self._lock:
             now = self._now()
             known = self._open.get(request_id) or self._over.get(request_id)
             if known is not None:
                 return Reservation(request_id, known.claims, self._standings(known.claims, now), known.time)
-            room: list[tuple[Counter, int]] = []
+            room: dict[Counter, tuple[Claim, int]] = {}
+            enough = True
             for claim in claims:
-                counter = self._counters.get(claim.limit.counter) or self._counter(claim.limit)
-                left = claim.limit.ceiling - counter.counted(now) - claim.amount
-                if left < 0:
-                    return self._denied(claims, now)
-                room.append((counter, left))
+                limit = claim.limit
+                counter = self._counters.get(limit.counter) or self._counter(limit)
+                left = limit.ceiling - counter.counted(now) - claim.amount
+                enough = enough and left >= 0
+                room[counter] = claim, left
+            if len(room) != len(claims):
+                raise claimed_twice()
+            if not enough:
+                return self._denied(claims, now)
             standings: list[Standing] = []
-            for claim, (counter, left) in zip(claims, room, strict=True):
+            for counter, (claim, left) in room.items():
                 counter.claim(now, claim.amount)
                 standings.append(Standing(claim.limit, left, counter.reset(now)))
             made = Reservation(request_id, tuple(claims), tuple(standings), now)
@@ -97,7 +101,9 @@ class MemoryStore:
             about = known or _Record(reservation.claims, reservation.time, now)
             for claim in about.claims:
                 counter = self._counters.get(claim.limit.counter) or self._counter(claim.limit)
-                amount = max(0, actual.get(claim.limit.measure, claim.amount))
+                amount = actual.get(claim.limit.measure, claim.amount)
+                if amount < 0:
+                    amount = 0
                 if record is not None:
                     counter.settle(about.time, amount, claimed=claim.amount)
                 else:
@@ -152,7 +158,8 @@ class MemoryStore:
             # most of them are of requests that are over by now
             self._leases = [(record.ends, name) for name, record in self._open.items()]
             heapq.heapify(self._leases)
-        self._due = min(self._due, ends)
+        if ends < self._due:
+            self._due = ends
 
     def _remember(self, request_id: str, record: _Record) -> None:
         self._over[request_id] = record
