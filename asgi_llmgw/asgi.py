@@ -180,6 +180,19 @@ class Replay:
         return {"type": "http.request", "body": self.body, "more_body": False}
 
 
+async def peek_body(receive: Receive, *, headers: Headers = (), limit: int = MAX_BODY) -> tuple[bytes, Receive]:
+    """The whole request body, and a `receive` that gives it once more; as it is where it was read further out.
+
+    Raises:
+        RequestError: as `read_body`.
+        ClientDisconnected: the client left before the end.
+    """
+    if type(receive) is Replay and not receive.told and len(receive.body) <= limit:
+        return receive.body, receive
+    body = await read_body(receive, headers=headers, limit=limit)
+    return body, Replay(body, receive)
+
+
 def replay(body: bytes, receive: Receive) -> Receive:
     """A `receive` that gives this body whole and then whatever the server says next."""
     if type(receive) is Replay and receive.told:

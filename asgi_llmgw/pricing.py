@@ -154,15 +154,15 @@ class PriceTable:
 
     def find(self, provider: str, model: str) -> Price | None:
         """The price of a provider's model, None if it is not known."""
-        key = (provider, model)
-        if key not in self._found:
-            if len(self._found) >= _MAX_REMEMBERED:
+        key, found = (provider, model), self._found
+        if key not in found:
+            if len(found) >= _MAX_REMEMBERED:
                 # models' names may be the clients'
-                self._found.clear()
+                found.clear()
             names = (f"{provider}/{model}", model)
             matches = (table.match(name) for table in self._tables for name in names)
-            self._found[key] = next((price for price in matches if price is not None), None)
-        return self._found[key]
+            found[key] = next((price for price in matches if price is not None), None)
+        return found[key]
 
 
 class _Row(Price, frozen=True, kw_only=True):

@@ -11,14 +11,14 @@ import anyio
 
 from asgi_llmgw._types import ASGIApp, Headers, Message, Receive, Scope, Send
 from asgi_llmgw.answer import ClientDisconnected, is_event_stream
-from asgi_llmgw.asgi import MAX_BODY, read_body, replay, send_gone
+from asgi_llmgw.asgi import MAX_BODY, peek_body, send_gone
 from asgi_llmgw.errors import ConfigError, GatewayError
 from asgi_llmgw.exchange import Exchange, Operation, Target, new_request_id
 from asgi_llmgw.limiting.accounting import Answered, cost_of, tokens_of, used_by
 from asgi_llmgw.limiting.estimate import DEFAULT_OUTPUT_TOKENS, Estimate, estimate, estimate_operation
 from asgi_llmgw.limiting.headers import rate_limit_headers, retry_headers
 from asgi_llmgw.limiting.leases import LEASE_SECONDS, Later, Leases
-from asgi_llmgw.limiting.table import LimitTable
+from asgi_llmgw.limiting.table import LimitTable, Met
 from asgi_llmgw.limiting.words import denial, hopeless, label, too_much, unavailable, unpriced
 from asgi_llmgw.pricing import PriceTable, highest_cost
 from asgi_llmgw.render import send_error
@@ -33,7 +33,6 @@ UNMETERED: Final[frozenset[Operation]] = frozenset(
 )
 """The operations that generate nothing: they count as requests alone."""
 
-_METERED: Final[frozenset[Measure]] = frozenset({"tokens", "cost"})
 _NOTHING: Final = Estimate(0, 0)
 _NOTHING_USED: Final[Mapping[Measure, int]] = {"requests": 0, "tokens": 0, "cost": 0}
 
@@ -94,16 +93,19 @@ class LimitsMiddleware:
             await self._app(scope, receive, send)
             return
         exchange, scope = Exchange.of(scope)
-        limits = self._limits.of(exchange)
+        met = self._limits.of(exchange)
         if exchange.operation in UNMETERED:
-            limits = tuple(limit for limit in limits if limit.measure not in _METERED)
-        if not limits:
+            met = met.unmetered
+        if not met.claims:
             await self._app(scope, receive, send)
             return
         standings: Sequence[Standing] = ()
         try:
-            expected, receive = await self._estimate(exchange, limits, receive)
-            found = await self._reserve(exchange, limits, expected)
+            expected = _NOTHING
+            if met.metered:
+                body, receive = await peek_body(receive, headers=exchange.headers, limit=self._max_body)
+                expected = self._estimate(exchange, body)
+            found = await self._reserve(exchange, self._claims(exchange, met, expected))
             if isinstance(found, Denied):
                 standings, exchange.limited = found.standings, label(found.limit)
                 raise denial(found, exchange.client_protocol, now=self._clock())
@@ -119,30 +121,22 @@ class LimitsMiddleware:
         try:
             await self._app(scope, receive, admitted)
         finally:
-            await admitted.settle()
+            if not admitted.settled:
+                await admitted.settle()
 
-    async def _estimate(
-        self, exchange: Exchange, limits: tuple[Limit, ...], receive: Receive
-    ) -> tuple[Estimate, Receive]:
-        """The most the request may use; its body is looked at only where a limit needs it."""
-        if not any(limit.measure in _METERED for limit in limits):
-            return _NOTHING, receive
-        body = await read_body(receive, headers=exchange.headers, limit=self._max_body)
-        protocol = exchange.client_protocol or "openai_chat"
+    def _estimate(self, exchange: Exchange, body: bytes) -> Estimate:
+        """The most the request may use."""
         operation, most = exchange.operation, self._default_output_tokens
         if operation is None or operation in ("chat", "compact", "realtime"):
-            expected = estimate(body, protocol, default_output=most)
-        else:
-            expected = estimate_operation(body, operation, default_output=most)
-        return expected, replay(body, receive)
+            return estimate(body, exchange.client_protocol or "openai_chat", default_output=most)
+        return estimate_operation(body, operation, default_output=most)
 
-    async def _reserve(self, exchange: Exchange, limits: tuple[Limit, ...], expected: Estimate) -> Reservation | Denied:
+    async def _reserve(self, exchange: Exchange, claims: tuple[Claim, ...]) -> Reservation | Denied:
         """Take all or nothing.
 
         Raises:
-            GatewayError: the request alone is more than a limit allows, its cost cannot be told, or the store is away.
+            GatewayError: the request alone is more than a limit allows, or the store is away.
         """
-        claims = self._claims(exchange, limits, expected)
         for claim in claims:
             if claim.amount > claim.limit.ceiling:
                 exchange.limited = label(claim.limit)
@@ -151,26 +145,28 @@ class LimitsMiddleware:
         request_id = new_request_id()
         try:
             reserving = self._store.reserve(claims, request_id=request_id, lease=self._leases.seconds)
-            found = await _unbroken(self._store, reserving)
+            return await _unbroken(self._store, reserving)
         except StoreUnavailable:
             raise unavailable() from None
         except asyncio.CancelledError:
             # nobody knows whether it was taken, and nobody will use it
-            self._leases.settle_beside(Reservation(request_id, tuple(claims), (), self._clock()), _NOTHING_USED)
+            self._leases.settle_beside(Reservation(request_id, claims, (), self._clock()), _NOTHING_USED)
             raise
-        return found
 
-    def _claims(self, exchange: Exchange, limits: tuple[Limit, ...], expected: Estimate) -> list[Claim]:
-        claims: list[Claim] = []
-        for limit in limits:
-            match limit.measure:
-                case "requests" | "slots":
-                    claims.append(Claim(limit, 1))
-                case "tokens":
-                    claims.append(Claim(limit, expected.tokens))
-                case "cost":
-                    claims.append(Claim(limit, self._highest_cost(exchange, limit, expected)))
-        return claims
+    def _claims(self, exchange: Exchange, met: Met, expected: Estimate) -> tuple[Claim, ...]:
+        """One of each limit, and of tokens and money the most that the request may use.
+
+        Raises:
+            GatewayError: its cost cannot be told.
+        """
+        if not met.metered:
+            return met.claims
+        claims = list(met.claims)
+        for place in met.metered:
+            limit = claims[place].limit
+            tokens = limit.measure == "tokens"
+            claims[place] = Claim(limit, expected.tokens if tokens else self._highest_cost(exchange, limit, expected))
+        return tuple(claims)
 
     def _highest_cost(self, exchange: Exchange, limit: Limit, expected: Estimate) -> int:
         """What the request costs at most, wherever it goes."""
@@ -193,10 +189,12 @@ class LimitsMiddleware:
         await send_error(send, error, protocol, request_id=exchange.request_id, extra_headers=headers)
 
 
-async def _unbroken(store: Store, call: Awaitable[_T]) -> _T:
+def _unbroken(store: Store, call: Awaitable[_T]) -> Awaitable[_T]:
     """Nothing breaks into a call to the store; one in memory never waits, so that nothing could."""
-    if isinstance(store, MemoryStore):
-        return await call
+    return call if isinstance(store, MemoryStore) else _shielded(call)
+
+
+async def _shielded(call: Awaitable[_T]) -> _T:
     with anyio.CancelScope(shield=True):
         return await call
     raise AssertionError("a shield suppresses nothing")
@@ -225,7 +223,7 @@ class _Admitted:
         self._headers = headers
         self._answered = Answered()
         self._streaming = False
-        self._settled = False
+        self.settled = False
         leases.hold(reservation)
 
     async def __call__(self, message: Message) -> None:
@@ -239,15 +237,14 @@ class _Admitted:
                 self._answered.size += len(message.get("body", b""))
             if not message.get("more_body", False):
                 self._answered.finished = True
-                # a client that has its answer may come again at once, and finds its place free
-                await self.settle()
+                if not self.settled:
+                    # a client that has its answer may come again at once, and finds its place free
+                    await self.settle()
         await self._send(message)
 
     async def settle(self) -> None:
-        """Count what was used, once, whoever is being cancelled."""
-        if self._settled:
-            return
-        self._settled = True
+        """Count what was used, whoever is being cancelled."""
+        self.settled = True
         actual: dict[Measure, int] = {}
         exchange = self._exchange
         if self._expected is not _NOTHING:

@@ -19,7 +19,7 @@ _CHARACTERS_PER_TOKEN: Final = 3.0
 _logger: Final = logging.getLogger(__name__)
 
 
-class Used(msgspec.Struct, frozen=True):
+class Used(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one attempt, and whose they were."""
 
     provider: str
@@ -69,9 +69,11 @@ def tokens_of(used: Iterable[Used]) -> int:
     """Input and output of all attempts together."""
     total = 0
     for one in used:
-        for count in (one.usage.input_tokens, one.usage.output_tokens):
-            if count is not None and 0 <= count <= MAX_TOKENS:
-                total += count
+        total_input, total_output = one.usage.input_tokens, one.usage.output_tokens
+        if total_input is not None and 0 <= total_input <= MAX_TOKENS:
+            total += total_input
+        if total_output is not None and 0 <= total_output <= MAX_TOKENS:
+            total += total_output
     return total
 
 

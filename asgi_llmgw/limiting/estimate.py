@@ -38,11 +38,15 @@ _SMALL: Final[Mapping[Protocol, tuple[str, ...]]] = {
 _BYTES_PER_TOKEN: Final = 3
 _READING: Final = frozenset({"embeddings", "moderations", "rerank", "predict", "caches", "speech"})
 """The operations that generate no tokens, or none that anybody counts."""
-_MARKS: Final = (b"base64", b"inlineData", b"inline_data", b"encrypted_content", b"ignature")
-"""What costs fewer tokens than its length says stands near one of these."""
+_MARKS: Final = (b"base64", b"ignature")
+"""What costs fewer tokens than its length says stands near one of these, in any protocol."""
+_OWN_MARKS: Final[Mapping[Protocol, tuple[bytes, ...]]] = {
+    "openai_responses": (b"encrypted_content",),
+    "gemini_generate": (b"inlineData", b"inline_data"),
+}
 
 
-class Estimate(msgspec.Struct, frozen=True):
+class Estimate(msgspec.Struct, frozen=True, gc=False):
     """The most that a request is thought to use.
 
     Args:
@@ -75,11 +79,12 @@ def estimate(body: bytes, protocol: Protocol, *, default_output: int = DEFAULT_O
         settings = as_object(request.get("generationConfig") or request.get("generation_config"))
     most = _first(settings, _MOST.get(protocol, ()), MAX_TOKENS) or default_output
     answers = _first(settings, _ANSWERS.get(protocol, ()), _MAX_ANSWERS) or 1
+    output_tokens = most * answers
     return Estimate(
-        min(input_tokens, MAX_TOKENS),
-        min(most * answers, MAX_TOKENS),
-        model=as_str(request.get("model")),
-        later=protocol == "openai_responses" and request.get("background") is True,
+        input_tokens if input_tokens < MAX_TOKENS else MAX_TOKENS,
+        output_tokens if output_tokens < MAX_TOKENS else MAX_TOKENS,
+        as_str(request.get("model")),
+        protocol == "openai_responses" and request.get("background") is True,
     )
 
 
@@ -98,30 +103,34 @@ def estimate_operation(body: bytes, operation: str, *, default_output: int = DEF
 
 def _skim(body: bytes, protocol: Protocol) -> tuple[JSONObject, int]:
     """The few small members that matter, and the tokens of all others by their length: no text is decoded."""
-    if _is_uneven(body):
+    if _is_uneven(body, protocol):
         request = parse_request(body)
         return request, estimate_tokens(request)
     try:
         found = members(body)
-        request = {name: loads(found[name]) for name in _SMALL[protocol] if name in found}
+        request, length = {}, len(body)
+        for name in _SMALL[protocol]:
+            raw = found.get(name)
+            if raw is not None:
+                request[name] = loads(raw)
+                length -= len(name) + len(raw)
     except JSONError:
         # to be told what is wrong with it
         request = parse_request(body)
         return request, estimate_tokens(request)
-    length = len(body)
-    for name in request:
-        length -= len(name) + len(found[name])
     return request, math.ceil(length / _BYTES_PER_TOKEN)
 
 
-def _is_uneven(body: bytes) -> bool:
-    return not is_large_and_plain(body) and any(mark in body for mark in _MARKS)
+def _is_uneven(body: bytes, protocol: Protocol) -> bool:
+    marks = _MARKS + _OWN_MARKS.get(protocol, ())
+    return not is_large_and_plain(body) and any(map(body.__contains__, marks))
 
 
 def _first(settings: JSONObject, names: tuple[str, ...], ceiling: int) -> int | None:
     """The first of these that is a positive number; a client's absurd one is cut down."""
     for name in names:
-        number = as_int(settings.get(name))
-        if number is not None and number > 0:
-            return min(number, ceiling)
+        if name in settings:
+            number = as_int(settings[name])
+            if number is not None and number > 0:
+                return number if number < ceiling else ceiling
     return None

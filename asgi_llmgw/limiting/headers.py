@@ -7,7 +7,7 @@ https://docs.anthropic.com/en/api/rate-limits#response-headers
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
@@ -17,6 +17,13 @@ from asgi_llmgw.ir import Protocol
 from asgi_llmgw.store.base import Measure, Standing
 
 _SHOWN: Final[tuple[Measure, ...]] = ("requests", "tokens")
+_TOLD: Final = ("limit", "remaining", "reset")
+_OPENAI: Final[Mapping[str, tuple[bytes, ...]]] = {
+    measure: tuple([f"x-ratelimit-{what}-{measure}".encode() for what in _TOLD]) for measure in _SHOWN
+}
+_ANTHROPIC: Final[Mapping[str, tuple[bytes, ...]]] = {
+    measure: tuple([f"anthropic-ratelimit-{measure}-{what}".encode() for what in _TOLD]) for measure in _SHOWN
+}
 
 
 def rate_limit_headers(standings: Iterable[Standing], protocol: Protocol | None, *, now: float) -> Headers:
@@ -29,19 +36,18 @@ def rate_limit_headers(standings: Iterable[Standing], protocol: Protocol | None,
     """
     if protocol == "gemini_generate":
         return ()
-    tightest: dict[Measure, Standing] = {}
+    requests: Standing | None = None
+    tokens: Standing | None = None
     for standing in standings:
         limit = standing.limit
-        if limit.scope == "model" or limit.measure not in _SHOWN:
+        if limit.scope == "model":
             continue
-        known = tightest.get(limit.measure)
-        if known is None or standing.remaining < known.remaining:
-            tightest[limit.measure] = standing
-    headers: Headers = ()
-    for measure in _SHOWN:
-        if measure in tightest:
-            headers += _of_one(tightest[measure], protocol, now)
-    return headers
+        if limit.measure == "requests":
+            if requests is None or standing.remaining < requests.remaining:
+                requests = standing
+        elif limit.measure == "tokens" and (tokens is None or standing.remaining < tokens.remaining):
+            tokens = standing
+    return (*_of_one(requests, protocol, now), *_of_one(tokens, protocol, now))
 
 
 def retry_headers(retry_after: float | None, protocol: Protocol | None, *, hopeless: bool) -> Headers:
@@ -53,19 +59,18 @@ def retry_headers(retry_after: float | None, protocol: Protocol | None, *, hopel
     return () if retry_after is None else ((b"retry-after-ms", b"%d" % math.ceil(retry_after * 1000)),)
 
 
-def _of_one(standing: Standing, protocol: Protocol | None, now: float) -> Headers:
-    limit, remaining = b"%d" % standing.limit.ceiling, b"%d" % standing.remaining
-    kind = standing.limit.measure.encode()
+def _of_one(standing: Standing | None, protocol: Protocol | None, now: float) -> Headers:
+    if standing is None:
+        return ()
+    limit = standing.limit
     if protocol == "anthropic_messages":
-        prefix = b"anthropic-ratelimit-" + kind
+        of_limit, of_remaining, of_reset = _ANTHROPIC[limit.measure]
         # rounded up to whole seconds, as the API does
         reset = _moment(math.ceil(now) + math.ceil(standing.reset))
-        return ((prefix + b"-limit", limit), (prefix + b"-remaining", remaining), (prefix + b"-reset", reset))
-    return (
-        (b"x-ratelimit-limit-" + kind, limit),
-        (b"x-ratelimit-remaining-" + kind, remaining),
-        (b"x-ratelimit-reset-" + kind, _duration(standing.reset)),
-    )
+    else:
+        of_limit, of_remaining, of_reset = _OPENAI[limit.measure]
+        reset = _duration(standing.reset)
+    return (of_limit, b"%d" % limit.ceiling), (of_remaining, b"%d" % standing.remaining), (of_reset, reset)
 
 
 @lru_cache(maxsize=16)
@@ -80,6 +85,11 @@ def _duration(seconds: float) -> bytes:
         return b"%dms" % math.ceil(seconds * 1000)
     if seconds < 60:
         return f"{math.ceil(seconds * 1000) / 1000:g}s".encode()
-    minutes, rest = divmod(math.ceil(seconds), 60)
+    return _minutes(math.ceil(seconds))
+
+
+@lru_cache(maxsize=64)
+def _minutes(seconds: int) -> bytes:
+    minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes}m{rest}s".encode() if hours else f"{minutes}m{rest}s".encode()

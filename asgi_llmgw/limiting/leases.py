@@ -54,7 +54,9 @@ class Leases:
         """
         self._running.pop(reservation.id, None)
         try:
-            await self._settle(reservation, actual)
+            await self.store.settle(reservation, actual)
+        except StoreUnavailable:
+            self._owe(reservation, actual)
         except asyncio.CancelledError:
             self.settle_beside(reservation, actual)
             raise
@@ -69,11 +71,14 @@ class Leases:
         try:
             await self.store.settle(reservation, actual)
         except StoreUnavailable:
-            if len(self._unsettled) >= _MAX_UNSETTLED:
-                del self._unsettled[next(iter(self._unsettled))]
-                _logger.warning("too much waits for the store of limits: what one request has used is not counted")
-            self._unsettled[reservation.id] = (reservation, actual)
-            self._start()
+            self._owe(reservation, actual)
+
+    def _owe(self, reservation: Reservation, actual: Mapping[Measure, int]) -> None:
+        if len(self._unsettled) >= _MAX_UNSETTLED:
+            del self._unsettled[next(iter(self._unsettled))]
+            _logger.warning("too much waits for the store of limits: what one request has used is not counted")
+        self._unsettled[reservation.id] = (reservation, actual)
+        self._start()
 
     def _start(self) -> None:
         """Have a timer in this event loop; another one's is of no use."""

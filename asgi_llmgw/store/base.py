@@ -43,7 +43,7 @@ class Limit:
         object.__setattr__(self, "counter", (self.scope, self.owner, self.measure, self.period or ""))
 
 
-class Claim(msgspec.Struct, frozen=True):
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """So much of a limit is wanted."""
 
     limit: Limit
@@ -54,7 +54,7 @@ class Claim(msgspec.Struct, frozen=True):
             raise ValueError("nobody can claim less than nothing")
 
 
-class Standing(msgspec.Struct, frozen=True):
+class Standing(msgspec.Struct, frozen=True, gc=False):
     """How a limit stands: what is left of it, and the seconds until all of it is there again.
 
     Nobody knows when a running request ends: what waits for one alone is said to be there in a second.
@@ -103,7 +103,12 @@ def check_claims(claims: Sequence[Claim]) -> None:
         ValueError: a limit is claimed twice.
     """
     if len({claim.limit.counter for claim in claims}) != len(claims):
-        raise ValueError("a limit is claimed twice in one reservation")
+        raise claimed_twice()
+
+
+def claimed_twice() -> ValueError:
+    """The error for claims that no store can count."""
+    return ValueError("a limit is claimed twice in one reservation")
 
 
 class StoreUnavailable(Exception):

@@ -59,16 +59,17 @@ class _Minute:
         self._cells: dict[int, int] = {}
         self._total = 0
         self._first_ends = math.inf
+        self._last_ends = 0.0
 
     def counted(self, now: float) -> int:
         if self._first_ends <= now:
             for cell in [cell for cell in self._cells if cell_end(cell) <= now]:
                 self._total -= self._cells.pop(cell)
-            self._first_ends = cell_end(min(self._cells)) if self._cells else math.inf
+            self._find_ends()
         return self._total
 
     def reset(self, now: float) -> float:
-        return cell_end(max(self._cells)) - now if self._cells else 0.0
+        return self._last_ends - now if self._cells else 0.0
 
     def wait(self, now: float, excess: int) -> float:
         for cell in sorted(self._cells):
@@ -78,26 +79,32 @@ class _Minute:
         return MINUTE
 
     def claim(self, time: float, amount: int) -> None:
-        self._add(time, amount)
+        cell = cell_at(time)
+        before = self._cells.get(cell, 0)
+        after = before + amount
+        if after > 0:
+            self._cells[cell] = after
+            self._total += amount
+            if not before:
+                self._first_ends = min(self._first_ends, cell_end(cell))
+                self._last_ends = max(self._last_ends, cell_end(cell))
+        elif before:
+            # no more is taken back than is there
+            self._total -= self._cells.pop(cell)
+            self._find_ends()
 
     def give_back(self, time: float, amount: int) -> None:
         """It stays counted: the minute will be over soon."""
 
     def charge(self, time: float, actual: int, *, claimed: int) -> None:
-        self._add(time, actual - claimed)
+        if actual != claimed:
+            self.claim(time, actual - claimed)
 
     settle = charge
 
-    def _add(self, time: float, amount: int) -> None:
-        cell = cell_at(time)
-        before = self._cells.get(cell, 0)
-        after = max(0, before + amount)
-        self._total += after - before
-        if after:
-            self._cells[cell] = after
-            self._first_ends = min(self._first_ends, cell_end(cell))
-        elif before:
-            del self._cells[cell]
+    def _find_ends(self) -> None:
+        self._first_ends = cell_end(min(self._cells)) if self._cells else math.inf
+        self._last_ends = cell_end(max(self._cells)) if self._cells else 0.0
 
 
 class _Calendar:
@@ -169,4 +176,4 @@ class _Slots:
         """A request that is over takes no slot."""
 
     def settle(self, time: float, actual: int, *, claimed: int) -> None:
-        self._held = max(0, self._held - claimed)
+        self._held = self._held - claimed if self._held > claimed else 0

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from asgi_llmgw.store.base import Claim, Denied, Measure, Reservation, Standing, check_claims
+from asgi_llmgw.store.base import Claim, Denied, Limit, Measure, Reservation, Standing, claimed_twice
 from asgi_llmgw.store.counters import Counter, make_counter
 
 _OVERHEAD: Final = 256
@@ -25,7 +25,7 @@ _REMEMBERED: Final = 3600.0
 """Seconds for which a request that is over is known, so that nothing counts twice."""
 
 
-class _Record(msgspec.Struct):
+class _Record(msgspec.Struct, gc=False):
     """A request that has set something aside, or had."""
 
     claims: tuple[Claim, ...]
@@ -51,37 +51,40 @@ class MemoryStore:
         self._over: OrderedDict[str, _Record] = OrderedDict()
         self._leases: list[tuple[float, str]] = []
         self._swept = clock()
+        self._due = self._swept + _SWEEP
 
     async def reserve(self, claims: Sequence[Claim], /, *, request_id: str, lease: float) -> Reservation | Denied:
         """Set aside all that is claimed, or nothing."""
-        check_claims(claims)
         with self._lock:
-            now = self._clock()
-            self._reap(now)
+            now = self._now()
             known = self._open.get(request_id) or self._over.get(request_id)
             if known is not None:
-                counted = [(claim, self._counter(claim)) for claim in known.claims]
-                return Reservation(request_id, known.claims, _standings(counted, now), known.time)
-            counted = [(claim, self._counter(claim)) for claim in claims]
-            for claim, counter in counted:
-                if counter.counted(now) + claim.amount > claim.limit.ceiling:
-                    return self._denied(counted, now)
-            for claim, counter in counted:
+                return Reservation(request_id, known.claims, self._standings(known.claims, now), known.time)
+            room: dict[Counter, tuple[Claim, int]] = {}
+            enough = True
+            for claim in claims:
+                limit = claim.limit
+                counter = self._counters.get(limit.counter) or self._counter(limit)
+                left = limit.ceiling - counter.counted(now) - claim.amount
+                enough = enough and left >= 0
+                room[counter] = claim, left
+            if len(room) != len(claims):
+                raise claimed_twice()
+            if not enough:
+                return self._denied(claims, now)
+            standings: list[Standing] = []
+            for counter, (claim, left) in room.items():
                 counter.claim(now, claim.amount)
-            taken = tuple(claims)
-            self._open[request_id] = _Record(taken, now, now + lease)
-            heapq.heappush(self._leases, (now + lease, request_id))
-            if len(self._leases) > 2 * len(self._open) + _SETTLED:
-                # most of them are of requests that are over by now
-                self._leases = [(record.ends, name) for name, record in self._open.items()]
-                heapq.heapify(self._leases)
-            return Reservation(request_id, taken, _standings(counted, now), now)
+                standings.append(Standing(claim.limit, left, counter.reset(now)))
+            made = Reservation(request_id, tuple(claims), tuple(standings), now)
+            self._open[request_id] = _Record(made.claims, now, now + lease)
+            self._expect(request_id, now + lease)
+            return made
 
     async def renew(self, reservations: Sequence[Reservation], /, *, lease: float) -> None:
         """These requests are still running: leases that have not ended yet last `lease` seconds from now, or longer."""
         with self._lock:
-            now = self._clock()
-            self._reap(now)
+            now = self._now()
             for reservation in reservations:
                 record = self._open.get(reservation.id)
                 if record is not None:
@@ -90,16 +93,17 @@ class MemoryStore:
     async def settle(self, reservation: Reservation, actual: Mapping[Measure, int], /) -> None:
         """Count what it really was instead of what was claimed, and give the slots back."""
         with self._lock:
-            now = self._clock()
-            self._reap(now)
+            now = self._now()
             record = self._open.pop(reservation.id, None)
             known = record or self._over.get(reservation.id)
             if known is not None and known.settled:
                 return
             about = known or _Record(reservation.claims, reservation.time, now)
             for claim in about.claims:
-                counter = self._counter(claim)
-                amount = max(0, actual.get(claim.limit.measure, claim.amount))
+                counter = self._counters.get(claim.limit.counter) or self._counter(claim.limit)
+                amount = actual.get(claim.limit.measure, claim.amount)
+                if amount < 0:
+                    amount = 0
                 if record is not None:
                     counter.settle(about.time, amount, claimed=claim.amount)
                 else:
@@ -114,26 +118,48 @@ class MemoryStore:
         """How many limits are being counted."""
         return len(self._counters)
 
-    def _counter(self, claim: Claim) -> Counter:
-        key = claim.limit.counter
-        counter = self._counters.get(key)
+    def _now(self) -> float:
+        now = self._clock()
+        if not self._swept <= now < self._due:
+            self._reap(now)
+        return now
+
+    def _counter(self, limit: Limit) -> Counter:
+        counter = self._counters.get(limit.counter)
         if counter is None:
-            counter = self._counters[key] = make_counter(claim.limit)
+            counter = self._counters[limit.counter] = make_counter(limit)
         return counter
 
-    def _denied(self, counted: Sequence[tuple[Claim, Counter]], now: float) -> Denied:
+    def _denied(self, claims: Sequence[Claim], now: float) -> Denied:
         """Of several limits that are short, the one that is short for longest; the first of equal ones."""
-        waits = [
-            (counter.wait(now, excess), claim.limit)
-            for claim, counter in counted
-            if (excess := counter.counted(now) + claim.amount - claim.limit.ceiling) > 0
-        ]
+        waits: list[tuple[float, Limit]] = []
+        for claim in claims:
+            counter = self._counter(claim.limit)
+            excess = counter.counted(now) + claim.amount - claim.limit.ceiling
+            if excess > 0:
+                waits.append((counter.wait(now, excess), claim.limit))
         wait, limit = max(waits, key=lambda short: short[0])
-        return Denied(limit, wait, _standings(counted, now))
+        return Denied(limit, wait, self._standings(claims, now))
+
+    def _standings(self, claims: Sequence[Claim], now: float) -> tuple[Standing, ...]:
+        counted = [(claim.limit, self._counter(claim.limit)) for claim in claims]
+        return tuple(
+            [Standing(limit, max(0, limit.ceiling - one.counted(now)), one.reset(now)) for limit, one in counted]
+        )
 
     def _give_back(self, record: _Record) -> None:
         for claim in record.claims:
-            self._counter(claim).give_back(record.time, claim.amount)
+            self._counter(claim.limit).give_back(record.time, claim.amount)
+
+    def _expect(self, request_id: str, ends: float) -> None:
+        """Look at this request again when its lease ends."""
+        heapq.heappush(self._leases, (ends, request_id))
+        if len(self._leases) > 2 * len(self._open) + _SETTLED:
+            # most of them are of requests that are over by now
+            self._leases = [(record.ends, name) for name, record in self._open.items()]
+            heapq.heapify(self._leases)
+        if ends < self._due:
+            self._due = ends
 
     def _remember(self, request_id: str, record: _Record) -> None:
         self._over[request_id] = record
@@ -154,23 +180,15 @@ class MemoryStore:
             del self._open[request_id]
             self._give_back(record)
             self._remember(request_id, record)
-        while self._over and next(iter(self._over.values())).ends <= now - _REMEMBERED:
-            self._over.popitem(last=False)
         if abs(now - self._swept) >= _SWEEP:
             self._sweep(now)
+        self._due = min(self._swept + _SWEEP, self._leases[0][0]) if self._leases else self._swept + _SWEEP
 
     def _sweep(self, now: float) -> None:
         self._swept = now
         self._counters = {key: counter for key, counter in self._counters.items() if counter.counted(now)}
-
-
-def _standings(counted: Sequence[tuple[Claim, Counter]], now: float) -> tuple[Standing, ...]:
-    return tuple(
-        [
-            Standing(claim.limit, max(0, claim.limit.ceiling - counter.counted(now)), counter.reset(now))
-            for claim, counter in counted
-        ]
-    )
+        while self._over and next(iter(self._over.values())).ends <= now - _REMEMBERED:
+            self._over.popitem(last=False)
 
 
 class _Entry(msgspec.Struct, frozen=True):

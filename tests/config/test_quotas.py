@@ -38,7 +38,8 @@ def refused(**sections: object) -> str:
 def met(
     config: Config, *, key: str = "team-a", tenant: str | None = None, route: str | None = None
 ) -> tuple[Limit, ...]:
-    return config.limit_table().of(Exchange("req_1", principal=Principal(key, tenant=tenant), route=route))
+    exchange = Exchange("req_1", principal=Principal(key, tenant=tenant), route=route)
+    return tuple(claim.limit for claim in config.limit_table().of(exchange).claims)
 
 
 def test_every_limit_becomes_what_the_store_counts() -> None:
