@@ -6,7 +6,7 @@ else is in the stack.
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -228,4 +228,4 @@ class Exchange:
 
 def new_request_id() -> str:
     """An id nobody can guess."""
-    return f"req_{secrets.token_hex(12)}"
+    return "req_" + os.urandom(12).hex()

@@ -12,9 +12,13 @@ class Interrupt:
 
     It is `asyncio.timeout(None)` without awaiting anything: most requests have several, and few ever fire. Cancellation
     by others passes through.
+
+    Attributes:
+        loop: the event loop, known inside it.
     """
 
-    __slots__ = ("_cancelling", "_task", "fired")
+    __slots__ = ("_cancelling", "_task", "fired", "loop")
+    loop: asyncio.AbstractEventLoop
 
     def __init__(self) -> None:
         self._task: asyncio.Task[object] | None = None
@@ -28,9 +32,12 @@ class Interrupt:
             self._task.cancel()
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task()
+        # to ask for the loop is a system call in CPython 3.11
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         if task is None:
             raise RuntimeError("only a task can be interrupted")
+        self.loop = loop
         self._task = task
         self._cancelling = task.cancelling()
         return self
