@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import anyio
 
@@ -37,7 +36,7 @@ STREAMING: Final[Headers] = (*UNCACHED, (b"x-accel-buffering", b"no"))
 
 def headers_of(scope: Scope) -> Headers:
     """The request's headers, copied: servers have been seen appending trailers to the list they handed out."""
-    return tuple([(name.lower(), value) for name, value in scope.get("headers") or ()])
+    return tuple([(name if name.islower() else name.lower(), value) for name, value in scope.get("headers") or ()])
 
 
 def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str | None:
@@ -100,7 +99,8 @@ async def read_body(
         if name == b"content-length" and value.isdigit() and int(value) > limit:
             raise _too_large(limit)
     body = bytearray()
-    with _Pace(body, timeout=timeout, min_rate=min_rate):
+    with _Pace(body, timeout=timeout, min_rate=min_rate) as pace:
+        pace.start()
         more = True
         while more:
             message = await receive()
@@ -120,7 +120,7 @@ async def read_body(
 class _Pace(Interrupt):
     """What ends the reading of a body by its one timer, set to the moment at which it is too slow if no more comes."""
 
-    __slots__ = ("_body", "_min_rate", "_started", "_timeout", "_timer")
+    __slots__ = ("_body", "_min_rate", "_started", "_timeout")
 
     def __init__(self, body: bytearray, *, timeout: float, min_rate: float) -> None:
         super().__init__()
@@ -128,18 +128,11 @@ class _Pace(Interrupt):
         self._timeout = timeout
         self._min_rate = min_rate
 
-    def __enter__(self) -> Self:
-        super().__enter__()
+    def start(self) -> None:
+        """The first byte is waited for from now on."""
         self._started = self.loop.time()
         first = BODY_GRACE if self._min_rate and self._timeout > BODY_GRACE else self._timeout
-        self._timer = self.loop.call_at(self._started + first, self._check)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        self._timer.cancel()
-        return super().__exit__(kind, error, trace)
+        self.timer = self.loop.call_at(self._started + first, self._check)
 
     def _check(self) -> None:
         enough = len(self._body) / self._min_rate if self._min_rate else self._timeout
@@ -148,7 +141,7 @@ class _Pace(Interrupt):
         if ends <= self.loop.time() + 0.001:
             self.fire()
         else:
-            self._timer = self.loop.call_at(ends, self._check)
+            self.timer = self.loop.call_at(ends, self._check)
 
 
 def _unread(message: Message) -> Exception:

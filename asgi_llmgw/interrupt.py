@@ -15,15 +15,17 @@ class Interrupt:
 
     Attributes:
         loop: the event loop, known inside it.
+        timer: what may fire it, no longer than it lasts.
     """
 
-    __slots__ = ("_cancelling", "_task", "fired", "loop")
+    __slots__ = ("_cancelling", "_task", "fired", "loop", "timer")
     loop: asyncio.AbstractEventLoop
 
     def __init__(self) -> None:
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
         self.fired = False
+        self.timer: asyncio.TimerHandle | None = None
 
     def fire(self) -> None:
         """End it at its next `await`; a second time, and after its end, it does nothing."""
@@ -45,6 +47,8 @@ class Interrupt:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        if self.timer is not None:
+            self.timer.cancel()
         task, self._task = self._task, None
         if not self.fired or task is None:
             return False

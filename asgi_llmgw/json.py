@@ -155,6 +155,7 @@ class Document(bytes):
     is_plain: bool | None = None
     _unusable: tuple[str, str] | None = None
     _members: dict[str, msgspec.Raw] | None = None
+    _compact: bool | None = None
 
     def members(self) -> dict[str, msgspec.Raw]:
         """The top-level members, each value as its own undecoded bytes.
@@ -162,10 +163,10 @@ class Document(bytes):
         Raises:
             JSONError: not a JSON object, or with far more values than `MAX_NODES`.
         """
-        if self._unusable is not None:
-            message, code = self._unusable
-            raise JSONError(message, code=code)
         if self._members is None:
+            if self._unusable is not None:
+                message, code = self._unusable
+                raise JSONError(message, code=code)
             try:
                 _check_text(self)
                 # of a copy: what is raw keeps alive what it is a part of, and would keep it in a circle
@@ -182,11 +183,13 @@ class Document(bytes):
         Raises:
             JSONError: not a JSON object.
         """
-        found = self.members()
-        length = len(found) + 1
-        for name, raw in found.items():
-            length += len(name.encode("utf-8", "surrogatepass")) + 3 + len(raw)
-        return length == len(self)
+        if self._compact is None:
+            found = self.members()
+            names = "".join(found).encode("utf-8", "surrogatepass")
+            # two quotes and a colon for each, a comma or the last bracket after it, and the first bracket
+            length = len(names) + 4 * len(found) + sum(map(len, found.values())) + 1
+            self._compact = length == len(self)
+        return self._compact
 
     def with_value(self, name: str, value: JSONValue) -> Document:
         """The same with another value for a member, or with one more; only for a compact one."""

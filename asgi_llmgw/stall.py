@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from types import TracebackType
 from typing import Final, Literal
 
@@ -29,14 +28,13 @@ class StallGuard(Interrupt):
         seconds: what one `send` may last; 0 for ever.
     """
 
-    __slots__ = ("_seconds", "_send", "_since", "_timer")
+    __slots__ = ("_seconds", "_send", "_since")
 
     def __init__(self, send: Send, seconds: float) -> None:
         super().__init__()
         self._send = send
         self._seconds = seconds
         self._since: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -45,8 +43,6 @@ class StallGuard(Interrupt):
         Raises:
             ClientStalled: that is why it ended.
         """
-        if self._timer is not None:
-            self._timer.cancel()
         if super().__exit__(kind, error, trace):
             raise ClientStalled from None
         return False
@@ -55,8 +51,8 @@ class StallGuard(Interrupt):
         if self.fired:
             # the server is in the middle of another message still
             raise ClientStalled
-        if self._timer is None and self._seconds:
-            self._timer = self.loop.call_later(self._seconds, self._look)
+        if self.timer is None and self._seconds:
+            self.timer = self.loop.call_later(self._seconds, self._look)
         body: bytes = message.get("body", b"")
         if len(body) > PIECE:
             await self._in_pieces(message, body)
@@ -76,6 +72,6 @@ class StallGuard(Interrupt):
         now = self.loop.time()
         due = (now if self._since is None else self._since) + self._seconds
         if due > now:
-            self._timer = self.loop.call_at(due, self._look)
+            self.timer = self.loop.call_at(due, self._look)
             return
         self.fire()

@@ -27,6 +27,7 @@ MAX_TARGET: Final = 8 * 1024
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _LENGTH: Final = re.compile(rb"[0-9]{1,19}\Z")
+_CR, _LF, _NUL = b"\r\n\0"  # numbers, which are found in bytes without a detour over an exception
 _CLOSE: Final = (b"connection", b"close")
 _BODY_LEFT: Final = frozenset({408, 413})
 """After these there is a body of unknown length that nobody reads: the connection is of no more use."""
@@ -246,7 +247,7 @@ def _problem(scope: Scope, headers: Headers) -> RequestError | None:
     raw_path = scope.get("raw_path") or str(scope["path"]).encode("utf-8", "replace")
     if len(raw_path) + len(scope.get("query_string") or b"") > MAX_TARGET:
         return _unfit(f"The path and its query are longer than {MAX_TARGET} bytes.", "headers_too_large")
-    if b"\r" in joined or b"\n" in joined or b"\0" in joined:
+    if _CR in joined or _LF in joined or _NUL in joined:
         return _unfit("A header of the request contains a control character.", code="invalid_header")
     lengths: list[bytes] = []
     encodings: list[bytes] = []
