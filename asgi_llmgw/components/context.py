@@ -146,7 +146,7 @@ class _ClientAnswer(Answer):
         exchange = self._exchange
         exchange.status = message["status"]
         headers = list(message.get("headers") or ())
-        names = {name for name, _ in headers}
+        names = dict(headers)
         # without an operation it is a page of the host's own, which may well be kept
         if exchange.operation is not None and NO_STORE[0] not in names:
             headers.append(NO_STORE)
