@@ -15,7 +15,8 @@ def is_event_stream(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Whether these headers say so; names are in lower case."""
     for name, value in headers:
         if name == b"content-type":
-            return b"text/event-stream" in value
+            # `in` would first take what is looked for as a number, and fail
+            return value.find(b"text/event-stream") >= 0
     return False
 
 

@@ -36,7 +36,7 @@ STREAMING: Final[Headers] = (*UNCACHED, (b"x-accel-buffering", b"no"))
 
 def headers_of(scope: Scope) -> Headers:
     """The request's headers, copied: servers have been seen appending trailers to the list they handed out."""
-    return tuple([(name.lower(), value) for name, value in scope.get("headers") or ()])
+    return tuple([(name if name.islower() else name.lower(), value) for name, value in scope.get("headers") or ()])
 
 
 def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str | None:
@@ -98,63 +98,57 @@ async def read_body(
     for name, value in headers:
         if name == b"content-length" and value.isdigit() and int(value) > limit:
             raise _too_large(limit)
-    with Interrupt() as too_slow:
-        body = bytearray()
-        pace = _Pace(too_slow, body, timeout=timeout, min_rate=min_rate)
-        try:
-            while True:
-                message = await receive()
-                chunk = _body_of(message)
-                if len(body) + len(chunk) > limit:
-                    raise _too_large(limit)
-                if not body and not message.get("more_body", False):
-                    return chunk
-                body += chunk
-                if not message.get("more_body", False):
-                    return bytes(body)
-        finally:
-            pace.stop()
+    body = bytearray()
+    with _Pace(body, timeout=timeout, min_rate=min_rate) as pace:
+        pace.start()
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] != "http.request":
+                raise _unread(message)
+            chunk: bytes = message.get("body") or b""
+            if len(body) + len(chunk) > limit:
+                raise _too_large(limit)
+            more = message.get("more_body", False)
+            if not more and not body:
+                return chunk
+            body += chunk
+        return bytes(body)
     raise RequestError("The request body came too slowly.", kind="request_timeout")
 
 
-class _Pace:
-    """The one timer of a body: it is set to the moment at which the body is too slow if nothing more comes."""
+class _Pace(Interrupt):
+    """What ends the reading of a body by its one timer, set to the moment at which it is too slow if no more comes."""
 
-    __slots__ = ("_body", "_loop", "_min_rate", "_started", "_timeout", "_timer", "_too_slow")
+    __slots__ = ("_body", "_min_rate", "_started", "_timeout")
 
-    def __init__(self, too_slow: Interrupt, body: bytearray, *, timeout: float, min_rate: float) -> None:
-        self._too_slow = too_slow
+    def __init__(self, body: bytearray, *, timeout: float, min_rate: float) -> None:
+        super().__init__()
         self._body = body
         self._timeout = timeout
         self._min_rate = min_rate
-        self._loop = asyncio.get_running_loop()
-        self._started = self._loop.time()
-        first = BODY_GRACE if min_rate and timeout > BODY_GRACE else timeout
-        self._timer = self._loop.call_at(self._started + first, self._check)
 
-    def stop(self) -> None:
-        """The body is whole, or nobody waits for it any more."""
-        self._timer.cancel()
+    def start(self) -> None:
+        """The first byte is waited for from now on."""
+        self._started = self.loop.time()
+        first = BODY_GRACE if self._min_rate and self._timeout > BODY_GRACE else self._timeout
+        self.timer = self.loop.call_at(self._started + first, self._check)
 
     def _check(self) -> None:
         enough = len(self._body) / self._min_rate if self._min_rate else self._timeout
         ends = self._started + min(self._timeout, enough)
         # a timer may be a little early
-        if ends <= self._loop.time() + 0.001:
-            self._too_slow.fire()
+        if ends <= self.loop.time() + 0.001:
+            self.fire()
         else:
-            self._timer = self._loop.call_at(ends, self._check)
+            self.timer = self.loop.call_at(ends, self._check)
 
 
-def _body_of(message: Message) -> bytes:
-    match message["type"]:
-        case "http.request":
-            body: bytes = message.get("body", b"") or b""
-            return body
-        case "http.disconnect":
-            raise ClientDisconnected
-        case _:
-            raise RequestError("The server sent an ASGI message that does not belong into a request body.")
+def _unread(message: Message) -> Exception:
+    """Why there is no body to read."""
+    if message["type"] == "http.disconnect":
+        return ClientDisconnected()
+    return RequestError("The server sent an ASGI message that does not belong into a request body.")
 
 
 def _too_large(limit: int) -> RequestError:

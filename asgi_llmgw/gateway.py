@@ -86,6 +86,7 @@ class Gateway:
         self._drain = drain
         self._close_given = given
         self._fallback = fallback
+        self._loop_known = False
         self._in_flight = 0
         self._idle: anyio.Event | None = None
         self._deadline: float | None = None
@@ -94,8 +95,10 @@ class Gateway:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
             return
-        if not _on_asyncio():
-            raise ConfigError(NOT_TRIO)
+        if not self._loop_known:
+            if not _on_asyncio():
+                raise ConfigError(NOT_TRIO)
+            self._loop_known = True
         self._in_flight += 1
         try:
             await self._app(scope, receive, send)

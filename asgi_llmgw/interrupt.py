@@ -12,14 +12,20 @@ class Interrupt:
 
     It is `asyncio.timeout(None)` without awaiting anything: most requests have several, and few ever fire. Cancellation
     by others passes through.
+
+    Attributes:
+        loop: the event loop, known inside it.
+        timer: what may fire it, no longer than it lasts.
     """
 
-    __slots__ = ("_cancelling", "_task", "fired")
+    __slots__ = ("_cancelling", "_task", "fired", "loop", "timer")
+    loop: asyncio.AbstractEventLoop
 
     def __init__(self) -> None:
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
         self.fired = False
+        self.timer: asyncio.TimerHandle | None = None
 
     def fire(self, _: object = None) -> None:
         """End it at its next `await`; a second time, and after its end, it does nothing. It may be a callback."""
@@ -28,9 +34,12 @@ class Interrupt:
             self._task.cancel()
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task()
+        # to ask for the loop is a system call in CPython 3.11
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         if task is None:
             raise RuntimeError("only a task can be interrupted")
+        self.loop = loop
         self._task = task
         self._cancelling = task.cancelling()
         return self
@@ -38,6 +47,8 @@ class Interrupt:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        if self.timer is not None:
+            self.timer.cancel()
         task, self._task = self._task, None
         if not self.fired or task is None:
             return False

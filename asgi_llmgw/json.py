@@ -163,10 +163,10 @@ class Document(bytes):
         Raises:
             JSONError: not a JSON object, or with far more values than `MAX_NODES`.
         """
-        if self._unusable is not None:
-            message, code = self._unusable
-            raise JSONError(message, code=code)
         if self._members is None:
+            if self._unusable is not None:
+                message, code = self._unusable
+                raise JSONError(message, code=code)
             try:
                 _check_text(self)
                 # of a copy: what is raw keeps alive what it is a part of, and would keep it in a circle
@@ -185,8 +185,10 @@ class Document(bytes):
         """
         if self._compact is None:
             found = self.members()
-            names = len("".join(found).encode("utf-8", "surrogatepass"))
-            self._compact = len(self) == names + sum(map(len, found.values())) + 4 * len(found) + 1
+            names = "".join(found).encode("utf-8", "surrogatepass")
+            # two quotes and a colon for each, a comma or the last bracket after it, and the first bracket
+            length = len(names) + 4 * len(found) + sum(map(len, found.values())) + 1
+            self._compact = length == len(self)
         return self._compact
 
     def with_value(self, name: str, value: JSONValue) -> Document:

@@ -19,6 +19,7 @@ _ACCESS_LOGS: Final = ("uvicorn.access", "hypercorn.access")
 # a server logs the path as the client wrote it, and %6bey reads as key just as well
 _QUERY_KEY: Final = re.compile(r"([?&](?:k|%6b)(?:e|%65)(?:y|%79)=)[^&\s\"'#]+", re.IGNORECASE)
 _BLANK: Final = r"\1***"
+_FRACTIONS: Final = tuple(f".{milliseconds:03}Z" for milliseconds in range(1000))
 _LINE_BREAKS: Final = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
 
 
@@ -27,7 +28,7 @@ def redact_query_keys(text: str) -> str:
     return _QUERY_KEY.sub(_BLANK, text)
 
 
-def json_line(record: Mapping[str, object]) -> bytes:
+def json_line(record: object) -> bytes:
     """One JSON object on one line, whatever line separators a reader may believe in."""
     line = dumps(record)
     if line.isascii():
@@ -41,7 +42,7 @@ def json_line(record: Mapping[str, object]) -> bytes:
 def rfc3339(seconds: float) -> str:
     """Seconds since the epoch as UTC, to the millisecond."""
     whole, milliseconds = divmod(int(seconds * 1000), 1000)
-    return f"{_second(whole)}.{milliseconds:03}Z"
+    return _second(whole) + _FRACTIONS[milliseconds]
 
 
 @lru_cache(maxsize=4)

@@ -32,7 +32,7 @@ FLOORS = (
     ("uploads",),
     ("answer", "interrupt", "signing"),
     ("asgi", "exchange", "logs", "metadata", "passthrough", "providers", "pricing", "store", "tokens", "upstream"),
-    ("hooks", "limiting", "render", "routing", "stall"),
+    ("access_log", "hooks", "limiting", "render", "routing", "stall"),
     ("health_checks",),
     tuple(f"components.{path.stem}" for path in sorted((PACKAGE / "components").glob("[!_]*"))),
     ("components",),

@@ -26,7 +26,8 @@ MAX_SECRET: Final = 4096
 
 _DIGEST: Final = re.compile(r"(?:sha256:)?([0-9a-f]{64})\Z")
 _PREFIX: Final = "sha256:"
-_KEY_HEADERS: Final = frozenset({b"x-api-key", b"x-goog-api-key", b"api-key"})
+_AUTHORIZATION: Final = b"authorization"
+_SECRET_HEADERS: Final = frozenset({_AUTHORIZATION, b"x-api-key", b"x-goog-api-key", b"api-key"})
 
 Verify = Callable[[Scope, str | None], Awaitable[Principal | None]]
 
@@ -148,19 +149,17 @@ class AuthMiddleware:
             digest = hashlib.sha256(secret).hexdigest()
             known = self._keys.get(digest)
             if known is not None and hmac.compare_digest(known[0].digest, digest):
-                return self._principal(*known)
-        if self._verify is not None and (secret is None or len(secret) <= MAX_SECRET):
-            principal = await self._verify(scope, None if secret is None else secret.decode("latin-1"))
-            if principal is not None:
+                key, principal = known
+                if key.expires is not None and key.expires.timestamp() <= self._clock():
+                    raise _unknown_caller()
                 return principal
+        if self._verify is not None and (secret is None or len(secret) <= MAX_SECRET):
+            vouched = await self._verify(scope, None if secret is None else secret.decode("latin-1"))
+            if vouched is not None:
+                return vouched
         if secret is None and self._anonymous is not None:
             return self._anonymous
         raise _unknown_caller()
-
-    def _principal(self, key: Key, principal: Principal) -> Principal:
-        if key.expires is not None and key.expires.timestamp() <= self._clock():
-            raise _unknown_caller()
-        return principal
 
 
 def _by_digest(keys: Iterable[Key]) -> dict[str, tuple[Key, Principal]]:
@@ -197,14 +196,16 @@ def _presented(headers: Headers, query_keys: list[bytes]) -> bytes | None:
     secrets = [*query_keys]
     authorized = False
     for name, value in headers:
-        if name == b"authorization":
-            if authorized:
-                raise _ambiguous()
+        if name not in _SECRET_HEADERS:
+            continue
+        if name != _AUTHORIZATION:
+            secrets.append(value.strip(b" \t"))
+        elif authorized:
+            raise _ambiguous()
+        else:
             authorized = True
             secrets.append(_bearer(value))
-        elif name in _KEY_HEADERS:
-            secrets.append(value.strip(b" \t"))
-    told = {secret for secret in secrets if secret}
+    told = set(filter(None, secrets))
     if len(told) > 1:
         raise _ambiguous()
     return told.pop() if told else None

@@ -7,15 +7,16 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from itertools import chain
 from typing import Final
 
 from asgi_llmgw._types import ASGIApp, Headers, Message, Receive, Scope, Send
+from asgi_llmgw.access_log import access_line
 from asgi_llmgw.answer import Answer, ClientDisconnected
 from asgi_llmgw.asgi import header, headers_of, send_gone
 from asgi_llmgw.errors import ErrorKind, GatewayError, RequestError, UpstreamError
-from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Outcome, Tried, new_request_id
-from asgi_llmgw.json import JSONObject
-from asgi_llmgw.logs import describe, json_line, rfc3339
+from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Outcome, new_request_id
+from asgi_llmgw.logs import describe
 from asgi_llmgw.protocols import codec
 from asgi_llmgw.render import DEFAULT_PROTOCOL, NO_STORE, deny_websocket, request_id_headers, send_error
 from asgi_llmgw.stall import SEND_STALL, ClientStalled, StallGuard
@@ -26,8 +27,7 @@ MAX_TARGET: Final = 8 * 1024
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _LENGTH: Final = re.compile(rb"[0-9]{1,19}\Z")
-_BREAKING: Final = re.compile(rb"[\0\r\n]")
-_MAX_TEXT: Final = 256
+_CR, _LF, _NUL = b"\r\n\0"  # numbers, which are found in bytes without a detour over an exception
 _CLOSE: Final = (b"connection", b"close")
 _BODY_LEFT: Final = frozenset({408, 413})
 """After these there is a body of unknown length that nobody reads: the connection is of no more use."""
@@ -82,16 +82,16 @@ class ContextMiddleware:
         self.dropped_lines = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket" and not self._websockets:
-            await deny_websocket(scope, send)
-            return
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            if scope["type"] == "websocket" and not self._websockets:
+                await deny_websocket(scope, send)
+            else:
+                await self._app(scope, receive, send)
             return
         headers = headers_of(scope)
         exchange = self._exchange(scope, headers)
         guard = StallGuard(send, self._send_stall())
-        answer = exchange.answer = _ClientAnswer(guard, exchange, closable=_is_http_1(scope))
+        answer = exchange.answer = _ClientAnswer(guard, exchange, scope)
         cancelled = True
         try:
             with guard:
@@ -125,76 +125,38 @@ class ContextMiddleware:
         if self._access_log is None:
             return
         try:
-            self._access_log(json_line(self._entry(scope, exchange)))
+            line = access_line(exchange, scope["method"], now=self._clock(), time=self._wall_clock())
+            self._access_log(line)
         except Exception:
             # a full disk or a closed pipe is no reason to fail a request that was answered
             self.dropped_lines += 1
-
-    def _entry(self, scope: Scope, exchange: Exchange) -> JSONObject:
-        usage, failure, now = exchange.usage, exchange.failure, self._clock()
-        entry: JSONObject = {
-            "time": rfc3339(self._wall_clock()),
-            "level": "error" if _is_our_fault(exchange) else "info",
-            "event": "request",
-            "request_id": exchange.request_id,
-            "method": _text(scope["method"]),
-            "endpoint": exchange.endpoint,
-            "api_key": None if exchange.principal is None else _text(exchange.principal.name),
-            "protocol": exchange.client_protocol,
-            "model": _text(exchange.model),
-            "route": exchange.route,
-            "provider": exchange.provider,
-            "upstream_model": _text(exchange.upstream_model),
-            "attempts": exchange.attempts,
-            "status": exchange.status,
-            "outcome": exchange.outcome,
-            "stream": exchange.stream,
-            "input_tokens": None if usage is None else usage.input_tokens,
-            "output_tokens": None if usage is None else usage.output_tokens,
-            "cached_tokens": None if usage is None else usage.cache_read_tokens,
-            "reasoning_tokens": None if usage is None else usage.reasoning_tokens,
-            "cost_usd": None if exchange.cost is None else exchange.cost / 1_000_000,
-            "cache": exchange.cache,
-            "duration_ms": _milliseconds(now - exchange.started),
-            "ttft_ms": None if exchange.first_token is None else _milliseconds(exchange.first_token - exchange.started),
-            "finish_reason": _text(exchange.finish_reason),
-            "error": None if failure is None else _error_entry(failure),
-            "diagnostics": len(exchange.diagnostics),
-            "diagnostic_codes": list(dict.fromkeys([found.code for found in exchange.diagnostics])),
-        }
-        if len(exchange.tried) > 1:
-            entry["tried"] = [_tried_entry(tried) for tried in exchange.tried]
-        if exchange.limited is not None:
-            entry["limited"] = exchange.limited
-        return entry
 
 
 class _ClientAnswer(Answer):
     """The client's answer: it gets the request's id, and what no cache may keep says so."""
 
-    __slots__ = ("_closable", "_exchange")
+    __slots__ = ("_exchange", "_scope")
 
-    def __init__(self, send: Send, exchange: Exchange, *, closable: bool) -> None:
+    def __init__(self, send: Send, exchange: Exchange, scope: Scope) -> None:
         super().__init__(send)
         self._exchange = exchange
-        self._closable = closable
+        self._scope = scope
 
     def _begin(self, message: Message) -> Message:
         exchange = self._exchange
         exchange.status = message["status"]
-        ours = request_id_headers(exchange.client_protocol, exchange.request_id)
-        names = [name for name, _ in ours]
-        headers, stored = [], False
-        for pair in message.get("headers") or ():
-            if pair[0] not in names:
-                headers.append(pair)
-                stored = stored or pair[0] == NO_STORE[0]
+        headers = list(message.get("headers") or ())
+        names = dict(headers)
         # without an operation it is a page of the host's own, which may well be kept
-        if exchange.operation is not None and not stored:
+        if exchange.operation is not None and NO_STORE[0] not in names:
             headers.append(NO_STORE)
-        if message["status"] in _BODY_LEFT and self._closable:
+        if message["status"] in _BODY_LEFT and _is_http_1(self._scope):
             headers.append(_CLOSE)
-        return super()._begin({**message, "headers": headers + ours})
+        for ours in request_id_headers(exchange.client_protocol, exchange.request_id):
+            if ours[0] in names:
+                headers = [pair for pair in headers if pair[0] != ours[0]]
+            headers.append(ours)
+        return super()._begin({**message, "headers": headers})
 
     def outcome(self, *, cancelled: bool) -> Outcome:
         """How it ended, if nobody below said so. Servers cancel requests whose client has gone."""
@@ -279,13 +241,13 @@ def _problem(scope: Scope, headers: Headers) -> RequestError | None:
     """What makes this request unfit to be read any further."""
     if len(headers) > MAX_HEADERS:
         return _unfit(f"The request has more than {MAX_HEADERS} headers.", "headers_too_large")
-    joined = b"".join([part for pair in headers for part in pair])
+    joined = b"".join(chain.from_iterable(headers))
     if len(joined) > MAX_HEADER_BYTES:
         return _unfit(f"The request's headers are larger than {MAX_HEADER_BYTES} bytes.", "headers_too_large")
     raw_path = scope.get("raw_path") or str(scope["path"]).encode("utf-8", "replace")
     if len(raw_path) + len(scope.get("query_string") or b"") > MAX_TARGET:
         return _unfit(f"The path and its query are longer than {MAX_TARGET} bytes.", "headers_too_large")
-    if _BREAKING.search(joined):
+    if _CR in joined or _LF in joined or _NUL in joined:
         return _unfit("A header of the request contains a control character.", code="invalid_header")
     lengths: list[bytes] = []
     encodings: list[bytes] = []
@@ -315,31 +277,3 @@ def _closing(scope: Scope, error: GatewayError) -> Headers:
 def _is_http_1(scope: Scope) -> bool:
     """Later versions have no `connection` header."""
     return str(scope.get("http_version", "1.1")).startswith("1")
-
-
-def _is_our_fault(exchange: Exchange) -> bool:
-    """Whether an operator should look: a server error, in the status or inside a stream that began well."""
-    told = 0 if exchange.failure is None or exchange.outcome == "completed" else exchange.failure.status
-    return max(told, exchange.status or 0) >= 500
-
-
-def _error_entry(error: GatewayError) -> JSONObject:
-    failure = error.failure if isinstance(error, UpstreamError) else None
-    return {"kind": error.kind, "code": _text(error.code), "failure": failure}
-
-
-def _tried_entry(tried: Tried) -> JSONObject:
-    """One of several attempts; the key is told by its place in the configuration."""
-    model = _text(tried.model)
-    return {"provider": tried.provider, "model": model, "key": tried.credential, "failure": tried.failure}
-
-
-def _text(value: str | None) -> str | None:
-    """A client's text, fit for a log: short, and without lone surrogates."""
-    if value is None or (len(value) <= _MAX_TEXT and value.isascii()):
-        return value
-    return value[:_MAX_TEXT].encode("utf-8", "replace").decode()
-
-
-def _milliseconds(seconds: float) -> float:
-    return round(seconds * 1000, 1)

@@ -22,10 +22,10 @@ class EndpointsMiddleware:
         self._fallback = fallback
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-        elif scope["type"] == "http":
+        if scope["type"] == "http":
             await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
         elif scope["type"] == "websocket" and (self._fallback is None or _is_ours(scope)):
             await deny_websocket(scope, send)
         elif self._fallback is not None:

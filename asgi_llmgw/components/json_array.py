@@ -14,6 +14,7 @@ from asgi_llmgw.framing import JSONArrayFramer
 from asgi_llmgw.sse import SSEDecoder
 
 _SSE = b"alt=sse"
+_STREAMED = ":streamGenerateContent"
 
 
 class JSONArrayMiddleware:
@@ -23,7 +24,7 @@ class JSONArrayMiddleware:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and _wants_array(scope):
+        if scope["type"] == "http" and str(scope["path"]).endswith(_STREAMED) and _wants_array(scope):
             answer, send = Exchange.get_or_create(scope).watched(send)
             send = _ArraySend(send, answer)
         await self._app(scope, receive, send)
@@ -33,7 +34,7 @@ def _wants_array(scope: Scope) -> bool:
     if Exchange.get_or_create(scope).client_protocol != "gemini_generate":
         return False
     query = cast(bytes, scope.get("query_string") or b"")
-    return str(scope["path"]).endswith(":streamGenerateContent") and _SSE not in query.split(b"&")
+    return _SSE not in query.split(b"&")
 
 
 class _ArraySend:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from typing import Final, get_args
+from typing import Final, TypeVar, get_args
 
 import anyio.to_thread
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -42,6 +42,7 @@ _MILLION: Final = 1_000_000
 _ACCEPTED: Final = 101
 """A WebSocket, which is a stream as well."""
 
+_TOKENS: Final = ("input", "output", "cache_read", "cache_write", "reasoning")
 _DURATION_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 _FIRST_TOKEN_BUCKETS: Final = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60)
 
@@ -200,111 +201,108 @@ class TargetStates(Collector):
         return [family]
 
 
+_Metric = TypeVar("_Metric", Counter, Histogram)
+
+
+class _Children(dict[tuple[str, ...], _Metric]):
+    """What a metric counts for each combination of labels; `labels()` takes a lock and checks them each time."""
+
+    def __init__(self, parent: _Metric) -> None:
+        self._parent: _Metric = parent
+
+    def __missing__(self, labels: tuple[str, ...]) -> _Metric:
+        child: _Metric = self._parent.labels(*map(_label, labels))
+        self[labels] = child
+        return child
+
+
 class _Metrics:
     """The metrics themselves."""
 
     def __init__(self, registry: CollectorRegistry, max_api_keys: int) -> None:
         caller = ("api_key", "provider", "model")
-        self._requests = Counter("llm_requests_total", "Requests to a model.", (*caller, "endpoint"), registry=registry)
-        self._tokens = Counter(
-            "llm_tokens_total", "Tokens as vendors count them.", (*caller, "type"), registry=registry
+
+        def counter(name: str, about: str, labels: tuple[str, ...]) -> _Children[Counter]:
+            return _Children(Counter(name, about, labels, registry=registry))
+
+        def histogram(
+            name: str, about: str, labels: tuple[str, ...], buckets: tuple[float, ...]
+        ) -> _Children[Histogram]:
+            return _Children(Histogram(name, about, labels, buckets=buckets, registry=registry))
+
+        self._requests = counter("llm_requests_total", "Requests to a model.", (*caller, "endpoint"))
+        self._tokens = counter("llm_tokens_total", "Tokens as vendors count them.", (*caller, "type"))
+        self._cost = counter("llm_cost_usd_total", "What the tokens have cost, where their price is known.", caller)
+        self._limited = counter("llm_limited_total", "Requests that a limit has refused.", ("api_key", "limit"))
+        self._errors = counter("llm_errors_total", "Requests that did not succeed.", (*caller, "error_type"))
+        self._attempts = counter(
+            "llm_attempts_total", "Calls to vendors, and what came of each.", ("provider", "result")
         )
-        self._cost = Counter(
-            "llm_cost_usd_total", "What the tokens have cost, where their price is known.", caller, registry=registry
-        )
-        self._limited = Counter(
-            "llm_limited_total", "Requests that a limit has refused.", ("api_key", "limit"), registry=registry
-        )
-        self._errors = Counter(
-            "llm_errors_total", "Requests that did not succeed.", (*caller, "error_type"), registry=registry
-        )
-        self._attempts = Counter(
-            "llm_attempts_total", "Calls to vendors, and what came of each.", ("provider", "result"), registry=registry
-        )
-        self._duration = Histogram(
+        self._duration = histogram(
             "llm_request_duration_seconds",
             "From the first byte of the request to the settled end.",
             caller,
-            buckets=_DURATION_BUCKETS,
-            registry=registry,
+            _DURATION_BUCKETS,
         )
-        self._first_token = Histogram(
+        self._first_token = histogram(
             "llm_time_to_first_token_seconds",
             "From the first byte of the request to the first content from upstream.",
             ("provider", "model"),
-            buckets=_FIRST_TOKEN_BUCKETS,
-            registry=registry,
+            _FIRST_TOKEN_BUCKETS,
         )
-        self._outcomes = Counter("llm_request_outcomes_total", "How requests ended.", ("outcome",), registry=registry)
+        self._outcomes = counter("llm_request_outcomes_total", "How requests ended.", ("outcome",))
         for outcome in get_args(Outcome):
-            self._outcomes.labels(outcome)
+            self._outcomes[(outcome,)].inc(0)
         self.streams = Gauge(
             "llm_streams_in_flight", "Streams being sent to clients.", registry=registry, multiprocess_mode="livesum"
         )
         self._max_api_keys = max_api_keys
-        self._api_keys: dict[str, str] = {}
-        self._counters: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
-        self._histograms: dict[tuple[Histogram, tuple[str, ...]], Histogram] = {}
+        self._api_keys: set[str] = set()
 
     def refuse(self, exchange: Exchange, limit: str) -> None:
         """Count one request that a limit had no room for, whatever it asked for."""
-        self._counter(self._limited, (self._api_key(exchange), limit)).inc()
+        self._limited[self._api_key(exchange), limit].inc()
 
     def record(self, exchange: Exchange, outcome: Outcome, seconds: float, error: BaseException | None) -> None:
         """Count one request that is over."""
-        provider = NO_ONE if exchange.provider is None else _label(exchange.provider)
-        model = OTHER if exchange.route is None else _label(exchange.route)
-        caller = (self._api_key(exchange), provider, model)
-        self._counter(self._requests, (*caller, _label(exchange.endpoint))).inc()
-        self._counter(self._outcomes, (outcome,)).inc()
-        self._histogram(self._duration, caller).observe(max(0.0, seconds))
+        api_key, provider, model = self._api_key(exchange), exchange.provider or NO_ONE, exchange.route or OTHER
+        self._requests[api_key, provider, model, exchange.endpoint].inc()
+        self._outcomes[(outcome,)].inc()
+        self._duration[api_key, provider, model].observe(seconds if seconds > 0 else 0.0)
         if exchange.first_token is not None:
-            waited = max(0.0, exchange.first_token - exchange.started)
-            self._histogram(self._first_token, (provider, model)).observe(waited)
+            waited = exchange.first_token - exchange.started
+            self._first_token[provider, model].observe(waited if waited > 0 else 0.0)
         if exchange.usage is not None:
-            for kind, count in _token_counts(exchange.usage):
-                self._counter(self._tokens, (*caller, kind)).inc(count)
+            for kind, count in zip(_TOKENS, _token_counts(exchange.usage), strict=True):
+                if count and 0 < count <= MAX_TOKENS:
+                    self._tokens[api_key, provider, model, kind].inc(count)
         for tried in exchange.tried:
-            self._counter(self._attempts, (_label(tried.provider), tried.failure or "ok")).inc()
+            self._attempts[tried.provider, tried.failure or "ok"].inc()
         if exchange.cost:
-            self._counter(self._cost, caller).inc(exchange.cost / _MILLION)
+            self._cost[api_key, provider, model].inc(exchange.cost / _MILLION)
         if outcome != "completed":
-            self._counter(self._errors, (*caller, _error_type(exchange, outcome, error))).inc()
+            self._errors[api_key, provider, model, _error_type(exchange, outcome, error)].inc()
 
     def _api_key(self, exchange: Exchange) -> str:
         if exchange.principal is None:
             return NO_ONE
         name = exchange.principal.name
-        label = self._api_keys.get(name)
-        if label is None:
+        if name not in self._api_keys:
             if len(self._api_keys) >= self._max_api_keys:
                 return OTHER
-            label = self._api_keys[name] = _label(name)
-        return label
-
-    def _counter(self, parent: Counter, labels: tuple[str, ...]) -> Counter:
-        """The child for these labels; `labels()` takes a lock and checks them each time."""
-        child = self._counters.get((parent, labels))
-        if child is None:
-            child = self._counters[parent, labels] = parent.labels(*labels)
-        return child
-
-    def _histogram(self, parent: Histogram, labels: tuple[str, ...]) -> Histogram:
-        child = self._histograms.get((parent, labels))
-        if child is None:
-            child = self._histograms[parent, labels] = parent.labels(*labels)
-        return child
+            self._api_keys.add(name)
+        return name
 
 
-def _token_counts(usage: Usage) -> list[tuple[str, int]]:
-    counts = (
-        ("input", usage.input_tokens),
-        ("output", usage.output_tokens),
-        ("cache_read", usage.cache_read_tokens),
-        ("cache_write", usage.cache_write_tokens),
-        ("reasoning", usage.reasoning_tokens),
+def _token_counts(usage: Usage) -> tuple[int | None, ...]:
+    """In the order of `_TOKENS`."""
+    return (
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cache_read_tokens,
+        usage.cache_write_tokens,
+        usage.reasoning_tokens,
     )
-    return [(kind, count) for kind, count in counts if count is not None and 0 < count <= MAX_TOKENS]
 
 
 def _error_type(exchange: Exchange, outcome: Outcome, error: BaseException | None) -> str:

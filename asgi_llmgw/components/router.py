@@ -10,9 +10,9 @@ from asgi_llmgw.asgi import (
     BODY_TIMEOUT,
     MAX_BODY,
     ClientDisconnected,
+    Replay,
     path_with_query,
     read_body,
-    replay,
     send_gone,
 )
 from asgi_llmgw.errors import GatewayError, RequestError
@@ -28,7 +28,7 @@ from asgi_llmgw.routing.sessions import session_of
 from asgi_llmgw.translate import translate_request
 
 _MAX_MODEL_NAME: Final = 256
-_JSON_TYPES: Final = ("application/json", "text/json", "text/plain")
+_JSON_TYPES: Final = (b"application/json", b"text/json", b"text/plain")
 
 
 class RouterMiddleware:
@@ -75,7 +75,14 @@ class RouterMiddleware:
         try:
             if exchange.upload is None:
                 _check_media(exchange.headers)
-            body = Document(await self._read(receive, exchange.headers))
+            read = await read_body(
+                receive,
+                headers=exchange.headers,
+                limit=self._max_body,
+                timeout=self._body_timeout,
+                min_rate=self._body_min_rate,
+            )
+            body = Document(read)
             if protocol == "openai_chat" and exchange.operation in (None, "chat"):
                 body = _as_chat(body)
             head = self._head(exchange, protocol, path_with_query(scope), body)
@@ -96,16 +103,7 @@ class RouterMiddleware:
         exchange.stream_failure = route.stream_failure
         exchange.hedge = route.hedge
         self._choose(exchange, route, body)
-        await self._app(scope, replay(body, receive), send)
-
-    async def _read(self, receive: Receive, headers: Headers) -> bytes:
-        return await read_body(
-            receive,
-            headers=headers,
-            limit=self._max_body,
-            timeout=self._body_timeout,
-            min_rate=self._body_min_rate,
-        )
+        await self._app(scope, Replay(body, receive), send)
 
     def _head(self, exchange: Exchange, protocol: Protocol, path: str, body: bytes) -> RequestHead:
         if exchange.model is not None:
@@ -171,15 +169,15 @@ def _shown(model: str) -> str:
 
 
 def _check_media(headers: Headers) -> None:
-    kind = "application/json"
+    kind = b"application/json"
     for name, value in headers:
         if name == b"content-type":
-            kind = value.decode("latin-1").partition(";")[0].strip().lower()
+            kind = value.partition(b";")[0].strip().lower()
         elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
             raise RequestError(
                 "Compressed request bodies are not accepted; send the JSON as it is.", kind="unsupported_media_type"
             )
-    if kind not in _JSON_TYPES and not kind.endswith("+json"):
+    if kind not in _JSON_TYPES and not kind.endswith(b"+json"):
         raise RequestError(
             "The request body must be JSON (content-type: application/json).", kind="unsupported_media_type"
         )

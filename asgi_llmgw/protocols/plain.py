@@ -29,15 +29,15 @@ _choice: Final = msgspec.json.Decoder(bool | None).decode
 def plain_head(body: bytes) -> RequestHead | None:
     """Model and stream where they are members of the request; all else is skipped. None where they are not, or odd."""
     try:
-        head = _read_head(body) if not isinstance(body, Document) else _head_of(body.members())
+        if isinstance(body, Document):
+            found = body.members()
+            model, stream = _text(found.get("model", _NULL)), _choice(found.get("stream", _NULL))
+        else:
+            head = _read_head(body)
+            model, stream = head.model, head.stream
     except (msgspec.DecodeError, ValueError, RecursionError):
         return None
-    return RequestHead(head.model, head.stream or False) if head.model else None
-
-
-def _head_of(found: Mapping[str, msgspec.Raw]) -> _Head:
-    stream = found.get("stream")
-    return _Head(_text(found.get("model", _NULL)), None if stream is None else _choice(stream))
+    return RequestHead(model, stream or False) if model else None
 
 
 _Type = TypeVar("_Type")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
@@ -139,6 +139,8 @@ _VERSIONED: Final = {
     for row in ENDPOINTS
     if row.versioned and "{id}" not in row.template and not row.template.startswith(_GEMINI)
 }
+_LISTS: Final = frozenset({"/v1/models", "/v1/models/{id}"})
+"""Where several vendors list their models, each in its own dialect."""
 _MODEL: Final = next(row for row in ENDPOINTS if row.template == "/v1/models/{id}")
 _KEPT: Final[frozenset[Operation]] = frozenset({"stored_response", "files", "batches", "usage", "caches"})
 """The operations on something that lies at a vendor and is called by its id."""
@@ -157,23 +159,26 @@ def match_endpoint(method: str, path: str, headers: Headers) -> Endpoint | Metho
         path: decoded, below the mount point. `/v1` in front may be missing (mounted there) or doubled (a base URL
             that ends in it already).
     """
-    found = _find_row(method, path)
-    if found is None:
-        return None
-    row, named = found
-    protocol = _protocol(row, headers)
-    if method not in row.methods:
-        return MethodNotAllowed(row.methods, row.template, protocol)
-    written = row.template if named is None else row.template.replace("{id}", named)
-    if row.operation in _KEPT:
-        return Endpoint(row.operation, row.template, protocol, written, response_id=named)
-    return Endpoint(row.operation, row.template, protocol, written, named)
+    found = _endpoint(method, path)
+    if found is None or found.template not in _LISTS:
+        return found
+    dialect = models_dialect(headers)
+    return replace(found, protocol=dialect) if dialect in MODELS_DIALECTS else found
 
 
 @lru_cache(maxsize=256)
-def _find_row(method: str, path: str) -> tuple[EndpointRow, str | None] | None:
+def _endpoint(method: str, path: str) -> Endpoint | MethodNotAllowed | None:
     """The same few paths come with nearly all requests."""
-    return _find_gemini(method, path) or _find(path)
+    found = _find_gemini(method, path) or _find(path)
+    if found is None:
+        return None
+    row, named = found
+    if method not in row.methods:
+        return MethodNotAllowed(row.methods, row.template, row.protocol)
+    written = row.template if named is None else row.template.replace("{id}", named)
+    if row.operation in _KEPT:
+        return Endpoint(row.operation, row.template, row.protocol, written, response_id=named)
+    return Endpoint(row.operation, row.template, row.protocol, written, named)
 
 
 def models_dialect(headers: Headers) -> Protocol:
@@ -254,13 +259,6 @@ def _without_versions(path: str) -> str:
             break
         path = path[len(_VERSION) :]
     return path
-
-
-def _protocol(row: EndpointRow, headers: Headers) -> Protocol:
-    if row.operation in ("models", "model") and row.protocol == "openai_chat":
-        dialect = models_dialect(headers)
-        return dialect if dialect in MODELS_DIALECTS else "openai_chat"
-    return row.protocol
 
 
 def _is_id(text: str) -> bool:
