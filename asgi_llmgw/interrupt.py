@@ -59,20 +59,10 @@ class Interrupt:
 class Deadline(Interrupt):
     """An `Interrupt` that fires by itself, at a moment that may be set, moved and taken back."""
 
-    __slots__ = ("_timer",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._timer: asyncio.TimerHandle | None = None
+    __slots__ = ()
 
     def after(self, seconds: float | None) -> None:
         """Fire so many seconds from now and not when it was said before; None for not at all."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = None if seconds is None else asyncio.get_running_loop().call_later(seconds, self.fire)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        self.after(None)
-        return super().__exit__(kind, error, trace)
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer = None if seconds is None else self.loop.call_later(seconds, self.fire)

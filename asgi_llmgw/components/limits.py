@@ -226,7 +226,11 @@ class _Admitted:
         self.settled = False
         leases.hold(reservation)
 
-    async def __call__(self, message: Message) -> None:
+    def __call__(self, message: Message) -> Awaitable[None]:
+        # nothing is to be learnt of what a stream says before its end
+        return self._send(message) if self._streaming and message.get("more_body", False) else self._look(message)
+
+    async def _look(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = [*(message.get("headers") or ()), *self._headers]
             self._answered.began = message["status"] < 400

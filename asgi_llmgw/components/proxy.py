@@ -285,7 +285,7 @@ class _Call:
         """
         size = 0
         ends: float | None = None
-        clock = asyncio.get_running_loop().time
+        clock = grace.loop.time
         limit = min(self._max_answer, MAX_STREAM)
         turns = Turns()
         async for whole in response.aiter_raw():
