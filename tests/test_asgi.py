@@ -13,6 +13,7 @@ from asgi_llmgw.asgi import (
     header,
     headers_of,
     path_with_query,
+    peek_body,
     read_body,
     replay,
     route_path,
@@ -186,6 +187,16 @@ async def test_an_unknown_message_inside_a_body_is_refused() -> None:
     with pytest.raises(RequestError) as caught:
         await read_body(Messages({"type": "http.surprise"}))
     assert caught.value.status == 400
+
+
+@pytest.mark.anyio
+async def test_a_body_that_was_looked_at_is_still_to_come() -> None:
+    body, receive = await peek_body(ScriptedReceive(b"01234", b"56789"))
+    assert body == b"0123456789" == await read_body(receive)
+    waiting = replay(b"abc", Messages())
+    assert await peek_body(waiting) == (b"abc", waiting)
+    with pytest.raises(RequestError):
+        await peek_body(waiting, limit=2)
 
 
 @pytest.mark.anyio
