@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging.config
 import math
 import os
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from asgi_llmgw._types import Message, Receive, Scope, Send
+from asgi_llmgw.collector import Collector
 from asgi_llmgw.config import Config, load_config
 from asgi_llmgw.config.load import CONFIG_VARIABLE
 from asgi_llmgw.errors import ConfigError
@@ -38,16 +38,7 @@ LAST_BYTES: Final = 2.0
 """Seconds that a slow client's connection has at least for what was sent to it."""
 STARTUP_FAILED: Final = 3
 _QUIET: Final = ("uvicorn", "hypercorn.error", "aiohttp", "httpx", "httpx2", "httpcore", "httpcore2", "asyncio")
-_YOUNG: Final = 10_000
-"""Objects made before the garbage collector looks at those that are young: a few dozen requests' worth of them."""
 _logger: Final = logging.getLogger(__name__)
-
-
-def _spare_the_collector() -> None:
-    """What a server is made of stays to its end, so nothing is gained by looking through it again and again."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_YOUNG, *gc.get_threshold()[1:])
 
 
 class Worker:
@@ -70,15 +61,20 @@ class Worker:
         self._tasks: set[asyncio.Task[object]] = set()
         self._ends: float | None = None
         self._leaving = False
+        self._collector = Collector()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
-            await self.gateway(scope, receive, _closing(scope, send) if self._leaving else send)
+            self._collector.begin()
+            try:
+                await self.gateway(scope, receive, _closing(scope, send) if self._leaving else send)
+            finally:
+                self._collector.end()
             return
 
         async def started(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
-                _spare_the_collector()
+                self._collector.start()
             await send(message)
             if message["type"] == "lifespan.startup.complete" and self._orders is not None:
                 self._say_ready(self._orders)

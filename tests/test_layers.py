@@ -41,7 +41,7 @@ FLOORS = (
     ("gateway",),
     ("operation_stack",),
     ("assembly",),
-    ("app", "reloading", "testing"),
+    ("app", "collector", "reloading", "testing"),
     ("worker",),
     ("supervisor",),
     ("serve",),
