@@ -31,9 +31,10 @@ class Pool(ABC):
 
     def took(self) -> bool:
         """Take one of the connections if that needs no waiting; `give_back` has to follow."""
-        free = self._free > 0
-        self._free -= free
-        return free
+        if not self._free:
+            return False
+        self._free -= 1
+        return True
 
     async def take(self) -> None:
         """Take one of the connections, waited for no longer than `POOL_WAIT`; `give_back` has to follow.
