@@ -19,7 +19,8 @@ pytestmark = pytest.mark.anyio
 FIELD = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n'
 FILE = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
 PIECE = b"\x00sound!!" * 8192
-PIECES = 160
+PIECES = 640
+"""More than the sockets on the way hold, of which each may grow to ten MB."""
 
 
 @pytest.fixture(params=["uvicorn", "hypercorn"])

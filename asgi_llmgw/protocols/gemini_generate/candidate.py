@@ -41,6 +41,20 @@ from .wire import FINISH, FINISH_NUMBERS, PROTOCOL, UNSAID, media_kind
 _KINDS: Final = ("executableCode", "codeExecutionResult", "toolCall", "toolResponse", "functionResponse", "fileData")
 
 
+class Indices:
+    """Numbers the parts of an answer in the order in which they begin, over all its candidates."""
+
+    __slots__ = ("_next",)
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def take(self) -> int:
+        """The next one."""
+        self._next += 1
+        return self._next - 1
+
+
 class Candidate:
     """Reads the parts of one candidate into events.
 
@@ -66,7 +80,7 @@ class Candidate:
         "finish",
     )
 
-    def __init__(self, choice: int, indices: Iterator[int], response_id: str) -> None:
+    def __init__(self, choice: int, indices: Indices, response_id: str) -> None:
         self.choice = choice
         self.finish: str | None = None
         self._detail: str | None = None
@@ -158,7 +172,7 @@ class Candidate:
         index = self._open
         if index is None or signature is not None or self._call is not None or self._thinking != thinking:
             yield from self._close()
-            self._open = index = next(self._indices)
+            self._open = index = self._indices.take()
             self._thinking = thinking
             yield PartStart(index, ReasoningPart() if thinking else TextPart(""), self.choice)
         if thinking and text:
@@ -176,7 +190,7 @@ class Candidate:
         if name:
             yield from self._close()
             self._call = PartialArguments(as_object(arguments))
-            self._open = next(self._indices)
+            self._open = self._indices.take()
             call_id = as_str(call.get("id")) or self._call_id(name)
             yield PartStart(self._open, ToolCallPart(call_id, name, "", signature=signature), self.choice)
             self._calls += 1
@@ -197,7 +211,7 @@ class Candidate:
 
     def _whole(self, part: OutputPart) -> Iterator[StreamEvent]:
         yield from self._close()
-        index = next(self._indices)
+        index = self._indices.take()
         yield PartStart(index, part, self.choice)
         yield PartEnd(index)
 

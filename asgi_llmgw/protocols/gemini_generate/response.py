@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import cast
@@ -27,7 +26,7 @@ from asgi_llmgw.ir import (
 from asgi_llmgw.json import JSONError, JSONObject, JSONValue, as_int, as_list, as_object, as_str, loads
 from asgi_llmgw.protocols.plain import only_these
 
-from .candidate import Candidate, enum_name
+from .candidate import Candidate, Indices, enum_name
 from .chunk import OTHERWISE, read_text_chunk, text_answer
 from .errors import error_of
 from .wire import BLOCK_NUMBERS, FINISH, MODALITY_NUMBERS, SERVICE_TIER_IN, UNSAID
@@ -107,7 +106,7 @@ class ResponseReader:
 
     def __init__(self) -> None:
         self._candidates: dict[int, Candidate] = {}
-        self._indices = itertools.count()
+        self._indices = Indices()
         self._block: FinishReason | None = None
         self._started: ResponseStart | None = None
         self._usage: Usage | None = None
