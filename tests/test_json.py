@@ -242,7 +242,7 @@ def test_a_byte_order_mark_is_skipped_in_requests() -> None:
     ],
 )
 def test_a_repeated_member_is_found(body: bytes) -> None:
-    """F034; where nesting is deeper than the parser goes, which differs between Pythons, nobody knows which one it is."""
+    """F034; where nesting is deeper than the parser goes, which Pythons differ in, nobody knows which one it is."""
     assert repeated_member(body, ("stream", "model")) in (("stream", "model") if b"[[[" in body else ("model",))
 
 

@@ -156,7 +156,8 @@ class Connection(asyncio.BufferedProtocol):
             if length is not None and sent > length:
                 break
             if piece:
-                transport.writelines((piece,) if length is not None else (b"%x\r\n" % len(piece), piece, b"\r\n"))
+                # never `writelines`, after which some releases of asyncio do not tell that it is enough (CVE-2024-12254)
+                transport.write(piece if length is not None else b"%x\r\n%b\r\n" % (len(piece), piece))
             if self._full:
                 await self._room(answer)
         if answer.settled:
