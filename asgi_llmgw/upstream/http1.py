@@ -156,7 +156,7 @@ class Connection(asyncio.BufferedProtocol):
             if length is not None and sent > length:
                 break
             if piece:
-                # never `writelines`, after which some releases of asyncio do not tell that it is enough (CVE-2024-12254)
+                # never `writelines`: some releases of asyncio do not tell then that it is enough (CVE-2024-12254)
                 transport.write(piece if length is not None else b"%x\r\n%b\r\n" % (len(piece), piece))
             if self._full:
                 await self._room(answer)
