@@ -197,9 +197,9 @@ class Connection(asyncio.BufferedProtocol):
     def _look(self) -> None:
         """Give up if it is time to."""
         now = self._loop.time()
-        if self._answer is not None and self._answer.readable:
-            # it is our reader who is slow
-            self._active = now
+        if self._answer is not None:
+            # where our reader is slow, the vendor's time begins when it has read
+            self._active = now if self._answer.readable else max(self._active, self._answer.read_at)
         due = min(self._active + self._patience, self._end)
         if due > now + _EARLY:
             self._set_timer(due)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from math import inf
 from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -25,6 +26,7 @@ class Answer:
 
     Attributes:
         named: the headers by their names, the last one of each.
+        read_at: when its reader last took what had come, on the loop's clock.
 
     Args:
         loop: where it is waited for.
@@ -41,6 +43,7 @@ class Answer:
         self.error: UpstreamError | None = None
         self.unread = 0
         self._loop = loop
+        self.read_at = -inf
         self._head_only = head_only
         self._taken = taken
         self._waiter: asyncio.Future[None] | None = None
@@ -78,6 +81,7 @@ class Answer:
         self._chunks.clear()
         overflowed = self.overflows
         self.unread = 0
+        self.read_at = self._loop.time()
         if overflowed:
             self._taken()
         return chunk

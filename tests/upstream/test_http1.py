@@ -315,6 +315,21 @@ async def test_a_slow_reader_is_not_taken_for_a_silent_vendor(upstream: Httptool
         assert [part async for part in parts] == [b"b"]
 
 
+async def test_a_vendor_has_its_time_from_when_a_slow_reader_has_read(upstream: HttptoolsUpstream) -> None:
+    loop, later, end = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+    request = UpstreamRequest(url="", timeouts=Timeouts(idle=0.4))
+    async with (
+        fault_server([CHUNKED + chunk(b"a"), end, chunk(b"b") + chunk(b"")]) as server,
+        upstream.open(replace(request, url=server.url)) as answer,
+    ):
+        loop.call_later(0.6, later.set)
+        await later.wait()
+        parts = answer.aiter_raw()
+        assert await anext(parts) == b"a"
+        loop.call_later(0.3, end.set)
+        assert [part async for part in parts] == [b"b"]
+
+
 async def test_a_head_that_drips_is_too_slow(upstream: HttptoolsUpstream) -> None:
     """F126: it is the end of the head that counts."""
     drips: list[Step] = []
