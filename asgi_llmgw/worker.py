@@ -253,6 +253,8 @@ def _uvicorn(config: Config, listening: socket.socket, worker: Worker) -> int:
             lifespan="on",
             access_log=False,
             server_header=False,
+            # nothing here asks where a client is
+            proxy_headers=False,
             timeout_keep_alive=config.server.keep_alive_seconds,
             limit_concurrency=config.server.max_connections,
         )
