@@ -33,7 +33,7 @@ FLOORS = (
     ("answer", "interrupt", "signing"),
     ("asgi", "exchange", "logs", "metadata", "passthrough", "providers", "pricing", "store", "tokens", "upstream"),
     ("access_log", "hooks", "limiting", "render", "routing", "stall"),
-    ("health_checks",),
+    ("health_checks", "vendor_call"),
     tuple(f"components.{path.stem}" for path in sorted((PACKAGE / "components").glob("[!_]*"))),
     ("components",),
     ("config",),

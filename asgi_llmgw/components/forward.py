@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 from urllib.parse import parse_qsl, quote, urlencode
 
-from asgi_llmgw._types import Headers, Receive, Scope, Send
+from asgi_llmgw._types import Receive, Scope, Send
 from asgi_llmgw.asgi import (
     MAX_BODY,
     STREAMING,
@@ -30,18 +30,15 @@ from asgi_llmgw.json import JSONError, loads_object, replace_model
 from asgi_llmgw.passthrough import PassThrough, is_event_stream, presentable
 from asgi_llmgw.protocols import codec
 from asgi_llmgw.providers.base import Provider
-from asgi_llmgw.providers.classify import retry_after
 from asgi_llmgw.reasoning.bodies import carries_state, without_foreign_state
 from asgi_llmgw.reasoning.envelope import PROCESS_KEY
-from asgi_llmgw.render import send_error
 from asgi_llmgw.routing.endpoints import Endpoint, match_endpoint
 from asgi_llmgw.upstream.base import Upstream, UpstreamRequest, UpstreamResponse
 from asgi_llmgw.upstream.dressed import dress
-from asgi_llmgw.upstream.held import HeldCall
 from asgi_llmgw.upstream.turns import Turns, pieces
+from asgi_llmgw.vendor_call import VendorCall
 
 _MAX_ANSWER: Final = 64 * 1024 * 1024
-_MAX_ERROR: Final = 64 * 1024
 _SERVED: Final = frozenset({"stored_response", "compact"})
 _QUERY: Final = frozenset(
     {"include", "stream", "starting_after", "include_obfuscation", "after", "before", "limit", "order"}
@@ -141,70 +138,35 @@ def _query(scope: Scope) -> list[tuple[str, str]]:
     return [(name, value) for name, value in pairs if name.partition("[")[0] in _QUERY]
 
 
-class _Call:
+class _Call(VendorCall):
     """One request to the vendor."""
 
     def __init__(self, exchange: Exchange, send: Send, *, max_answer: int, clock: Callable[[], float]) -> None:
-        self._exchange = exchange
-        self._send = send
+        super().__init__(exchange, send, protocol=exchange.client_protocol or "openai_responses", clock=clock)
         self._max_answer = max_answer
-        self._clock = clock
-        self._complete = False
-        self._held = HeldCall()
-        self.protocol: Protocol = exchange.client_protocol or "openai_responses"
         self.priced = False
-        self.started = False
-        self.gone = False
 
-    def left(self) -> float | None:
-        """The client has left, before the end of its answer or after it."""
-        if self._complete:
-            return None
-        self._leave()
-        return 0.0
-
-    async def let_go(self) -> None:
-        """Close the call to the vendor although the answer hangs in a `send`."""
-        self._leave()
-        await self._held.aclose()
-
-    async def run(self, upstream: Upstream, request: UpstreamRequest) -> None:
-        """Make the call and pass the answer on."""
-        try:
-            async with self._held.open(upstream, request) as response:
-                if response.status != 200:
-                    await self._refused(response)
-                elif request.stream and is_event_stream(response.headers):
-                    await self._forward_stream(response)
-                else:
-                    await self._forward_whole(response)
-        except UpstreamError as error:
-            await self.fail(error)
-        except (ClientDisconnected, OSError):
-            self._leave()
+    def answered(self, response: UpstreamResponse) -> Awaitable[None]:
+        if response.status != 200:
+            return self._refused(response)
+        streams = self.exchange.stream and is_event_stream(response.headers)
+        return self._forward_stream(response) if streams else self._forward_whole(response)
 
     async def _refused(self, response: UpstreamResponse) -> None:
-        body = await response.aread(limit=_MAX_ERROR)
-        if response.status < 400:
-            raise InvalidUpstreamResponse(
-                f"the upstream answered with status {response.status}", upstream_status=response.status
-            )
-        error = codec(self.protocol).decode_error(response.status, body)
-        if error.retry_after is None:
-            error.retry_after = retry_after(response.headers)
+        error, body = await self.refusal(response, self.protocol)
         if response.status in (404, 409) and not self.priced:
             # what is missing is the response or its state, and no other vendor has it
             error.failure, error.kind = "caller_fault", "not_found" if response.status == 404 else "conflict"
         if error.failure != "caller_fault" or not presentable(body):
             raise error
-        self._exchange.fail(error)
+        self.exchange.fail(error)
         await self._whole(response.status, body)
 
     async def _forward_whole(self, response: UpstreamResponse) -> None:
         body = await response.aread(limit=self._max_answer)
         if self.priced:
-            self._exchange.usage = codec(self.protocol).decode_response(body).usage
-            self._exchange.first_token = self._clock()
+            self.exchange.usage = codec(self.protocol).decode_response(body).usage
+            self.exchange.first_token = self.clock()
         else:
             try:
                 loads_object(body)
@@ -213,14 +175,15 @@ class _Call:
         await self._whole(200, body)
 
     async def _whole(self, status: int, body: bytes) -> None:
-        self.started = self._complete = True
-        await send_response(self._send, status, body, headers=(*UNCACHED, (b"content-type", b"application/json")))
+        self.started = self.complete = True
+        await send_response(self.send, status, body, headers=(*UNCACHED, (b"content-type", b"application/json")))
 
     async def _forward_stream(self, response: UpstreamResponse) -> None:
         """Event for event, from any one on; the tap is for the end alone: a stream that is cut ends with an error.
 
         What the stream tells (usage, the failure of the stored response) belongs to the request that made it.
         """
+        headers = (*STREAMING, (b"content-type", b"text/event-stream; charset=utf-8"))
         passing = PassThrough(self.protocol)
         size = 0
         turns = Turns()
@@ -232,7 +195,7 @@ class _Call:
                     raise InvalidUpstreamResponse(f"the upstream sent more than {self._max_answer} bytes")
                 for chunk in pieces(whole):
                     if out := passing.forward(chunk):
-                        await self._pass_on(out, more=True)
+                        await self.pass_on(out, headers, more=True)
                     if turns.took(chunk):
                         await asyncio.sleep(0)
             last = passing.end() if size else b""
@@ -241,27 +204,7 @@ class _Call:
         except UpstreamError as error:
             if not self.started:
                 raise
-            self._exchange.fail(error)
+            self.exchange.fail(error)
             last = passing.end(error)
-        self._complete = True
-        await self._pass_on(last, more=False)
-
-    async def _pass_on(self, chunk: bytes, *, more: bool) -> None:
-        if not self.started:
-            self.started = True
-            self._exchange.first_token = self._clock()
-            headers: Headers = (*STREAMING, (b"content-type", b"text/event-stream; charset=utf-8"))
-            await self._send({"type": "http.response.start", "status": 200, "headers": list(headers)})
-        await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
-
-    async def fail(self, error: GatewayError) -> None:
-        """Tell the client what went wrong; nothing was sent before."""
-        if self.gone:
-            return
-        self._exchange.fail(error)
-        self.started = self._complete = True
-        await send_error(self._send, error, self.protocol, request_id=self._exchange.request_id)
-
-    def _leave(self) -> None:
-        self.gone = True
-        self._exchange.outcome = "client_disconnected"
+        self.complete = True
+        await self.pass_on(last, headers, more=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from asgi_llmgw._types import Headers, Receive, Scope, Send
@@ -27,7 +27,6 @@ from asgi_llmgw.asgi import (
 )
 from asgi_llmgw.errors import GatewayError, InvalidRequest, InvalidUpstreamResponse, RequestError, UpstreamError
 from asgi_llmgw.exchange import Exchange
-from asgi_llmgw.ir import Protocol
 from asgi_llmgw.operations.calls import OperationCall, held_whole, prepare
 from asgi_llmgw.operations.content import MAX_FORM, too_large
 from asgi_llmgw.operations.openai import usage_in
@@ -35,17 +34,14 @@ from asgi_llmgw.operations.stream import OperationTap
 from asgi_llmgw.passthrough import presentable
 from asgi_llmgw.protocols import codec
 from asgi_llmgw.providers.base import Provider
-from asgi_llmgw.providers.classify import retry_after
-from asgi_llmgw.render import send_error
 from asgi_llmgw.routing.endpoints import Endpoint, match_endpoint
 from asgi_llmgw.upstream.base import Upstream, UpstreamRequest, UpstreamResponse
 from asgi_llmgw.upstream.dressed import dress
-from asgi_llmgw.upstream.held import HeldCall
 from asgi_llmgw.upstream.turns import Turns, pieces
+from asgi_llmgw.vendor_call import VendorCall
 
 _MAX_ANSWER: Final = 64 * 1024 * 1024
 _MAX_FILE: Final = 1024 * 1024 * 1024
-_MAX_ERROR: Final = 64 * 1024
 _JSON: Final = b"application/json"
 _EVENTS: Final = b"text/event-stream"
 _TYPE: Final = re.compile(rb"[\x20-\x7e]{1,128}\Z")
@@ -154,72 +150,40 @@ class RelayApp:
         )
 
 
-class _Call:
+class _Call(VendorCall):
     """One request to the vendor."""
 
     def __init__(
         self, exchange: Exchange, send: Send, *, max_answer: int, max_file: int, clock: Callable[[], float]
     ) -> None:
-        self._exchange = exchange
-        self._send = send
+        super().__init__(exchange, send, protocol=exchange.client_protocol or "openai_chat", clock=clock)
         self._max_answer = max_answer
         self._max_file = max_file
-        self._clock = clock
-        self._complete = False
-        self._held = HeldCall()
-        self._client: Protocol = exchange.client_protocol or "openai_chat"
         self.made: OperationCall | None = None
-        self.started = False
-        self.gone = False
 
-    def left(self) -> float | None:
-        """The client has left, before the end of its answer or after it."""
-        if self._complete:
-            return None
-        self._leave()
-        return 0.0
+    def answered(self, response: UpstreamResponse) -> Awaitable[None]:
+        bad = not 200 <= response.status < 300 or response.status in (204, 205)
+        return self._refused(response) if bad else self._forward(response)
 
-    async def let_go(self) -> None:
-        """Close the call to the vendor although the answer hangs in a `send`."""
-        self._leave()
-        await self._held.aclose()
-
-    async def run(self, upstream: Upstream, request: UpstreamRequest) -> None:
-        """Make the call and pass the answer on."""
-        try:
-            async with self._held.open(upstream, request) as response:
-                if not 200 <= response.status < 300 or response.status in (204, 205):
-                    await self._refused(response)
-                else:
-                    await self._forward(response)
-        except GatewayError as error:
-            upload = self._exchange.upload
-            if upload is not None and upload.gone:
-                self._leave()
-            elif not self.started:
-                # why an upload broke off is known better where it was read
-                await self.fail((upload.failure if upload is not None else None) or error)
-        except (ClientDisconnected, OSError):
-            self._leave()
+    async def failed(self, error: GatewayError) -> None:
+        upload = self.exchange.upload
+        if upload is not None and upload.gone:
+            self.leave()
+        elif not self.started:
+            # why an upload broke off is known better where it was read
+            await self.fail((upload.failure if upload is not None else None) or error)
 
     async def _refused(self, response: UpstreamResponse) -> None:
-        body = await response.aread(limit=_MAX_ERROR)
-        if response.status < 400:
-            raise InvalidUpstreamResponse(
-                f"the upstream answered with status {response.status}", upstream_status=response.status
-            )
-        spoken = self._exchange.upstream_protocol or self._client
-        error = codec(spoken).decode_error(response.status, body)
-        if error.retry_after is None:
-            error.retry_after = retry_after(response.headers)
-        if response.status in (404, 409) and not self._exchange.upstream_model:
+        spoken = self.exchange.upstream_protocol or self.protocol
+        error, body = await self.refusal(response, spoken)
+        if response.status in (404, 409) and not self.exchange.upstream_model:
             # what is missing lies at this vendor, or nowhere
             error.failure, error.kind = "caller_fault", "not_found" if response.status == 404 else "conflict"
         elif _not_done(response.status, error, body):
             raise self._cannot(error)
-        if error.failure != "caller_fault" or spoken != self._client or not presentable(body):
+        if error.failure != "caller_fault" or spoken != self.protocol or not presentable(body):
             raise error
-        self._exchange.fail(error)
+        self.exchange.fail(error)
         await self._whole(response.status, body)
 
     def _cannot(self, error: UpstreamError) -> RequestError:
@@ -227,7 +191,7 @@ class _Call:
 
         Nobody may take a model from the clients that chat with it by asking it for something else.
         """
-        if not self._exchange.upstream_model:
+        if not self.exchange.upstream_model:
             return RequestError("The vendor does not let the gateway do this.", kind="forbidden")
         return InvalidRequest(
             f"The vendor of this model does not do this with it: {error.message}",
@@ -237,11 +201,11 @@ class _Call:
 
     async def _forward(self, response: UpstreamResponse) -> None:
         kind = next((value for name, value in response.headers if name == b"content-type"), _JSON)
-        if self._exchange.translated:
+        if self.exchange.translated:
             await self._forward_json(response)
         elif kind.lower().startswith(_EVENTS):
             await self._forward_events(response)
-        elif kind.lower().startswith(_JSON) and self._exchange.operation != "files":
+        elif kind.lower().startswith(_JSON) and self.exchange.operation != "files":
             await self._forward_json(response)
         else:
             await self._forward_bytes(response, kind)
@@ -253,16 +217,16 @@ class _Call:
             if made.translation is not None:
                 kind = made.translation.kind
                 # it is paid for, whether or not the client can be given it
-                self._exchange.usage = usage_in(body)
-            body, self._exchange.usage = made.answer(body, model=self._exchange.model or "")
-        self._exchange.first_token = self._clock()
+                self.exchange.usage = usage_in(body)
+            body, self.exchange.usage = made.answer(body, model=self.exchange.model or "")
+        self.exchange.first_token = self.clock()
         await self._whole(200, body, kind)
 
     async def _whole(self, status: int, body: bytes, kind: bytes = _JSON) -> None:
-        self.started = self._complete = True
+        self.started = self.complete = True
         safe = () if kind == _JSON else (_SAFE,)
-        headers = (*UNCACHED, (b"content-type", kind), *safe, *lost_headers(self._exchange))
-        await send_response(self._send, status, body, headers=headers)
+        headers = (*UNCACHED, (b"content-type", kind), *safe, *lost_headers(self.exchange))
+        await send_response(self.send, status, body, headers=headers)
 
     async def _forward_bytes(self, response: UpstreamResponse, kind: bytes) -> None:
         """What cannot be looked into. If it breaks, it is left unfinished, and the server cuts the connection."""
@@ -271,25 +235,25 @@ class _Call:
         headers = (*UNCACHED, (b"content-type", told), _SAFE, *length)
         size = 0
         if self.made is not None:
-            self._exchange.usage = self.made.unread()
+            self.exchange.usage = self.made.unread()
         try:
             async for chunk in response.aiter_raw():
                 size += len(chunk)
                 if size > self._max_file:
                     raise InvalidUpstreamResponse(f"the upstream sent more than {self._max_file} bytes")
-                await self._pass_on(chunk, headers, more=True)
+                await self.pass_on(chunk, headers, more=True)
         except UpstreamError as error:
             if self.started:
-                self._exchange.fail(error)
+                self.exchange.fail(error)
             raise
-        self._complete = True
-        await self._pass_on(b"", headers, more=False)
+        self.complete = True
+        await self.pass_on(b"", headers, more=False)
 
     async def _forward_events(self, response: UpstreamResponse) -> None:
         """Event for event: what is told after a stream that broke is an event of its own."""
         headers = (*STREAMING, (b"content-type", b"text/event-stream; charset=utf-8"))
         tap, turns = OperationTap(), Turns()
-        exchange = self._exchange
+        exchange = self.exchange
         size = 0
         last = b""
         try:
@@ -301,7 +265,7 @@ class _Call:
                     out = tap.forward(chunk)
                     self._note(tap)
                     if out:
-                        await self._pass_on(out, headers, more=True)
+                        await self.pass_on(out, headers, more=True)
                     if turns.took(chunk):
                         await asyncio.sleep(0)
             last = tap.close()
@@ -311,39 +275,20 @@ class _Call:
             if not self.started:
                 raise
             exchange.fail(error)
-            dialect = codec(self._client)
+            dialect = codec(self.protocol)
             last += dialect.encode_stream_error(error).encode(dialect.frame_newline)
         finally:
             exchange.usage, exchange.finish_reason = tap.usage, tap.finish_reason
-        self._complete = True
-        await self._pass_on(last, headers, more=False)
+        self.complete = True
+        await self.pass_on(last, headers, more=False)
 
     def _note(self, tap: OperationTap) -> None:
         """Before the bytes go out: has content come, has the stream broken?"""
-        self._exchange.text_length = tap.text_length
-        if tap.fault is not None and self._exchange.failure is not tap.fault:
+        self.exchange.text_length = tap.text_length
+        if tap.fault is not None and self.exchange.failure is not tap.fault:
             if not self.started:
                 raise tap.fault
-            self._exchange.fail(tap.fault)
-
-    async def _pass_on(self, chunk: bytes, headers: Headers, *, more: bool) -> None:
-        if not self.started:
-            self.started = True
-            self._exchange.first_token = self._clock()
-            await self._send({"type": "http.response.start", "status": 200, "headers": list(headers)})
-        await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
-
-    async def fail(self, error: GatewayError) -> None:
-        """Tell the client what went wrong; nothing was sent before."""
-        if self.gone:
-            return
-        self._exchange.fail(error)
-        self.started = self._complete = True
-        await send_error(self._send, error, self._client, request_id=self._exchange.request_id)
-
-    def _leave(self) -> None:
-        self.gone = True
-        self._exchange.outcome = "client_disconnected"
+            self.exchange.fail(tap.fault)
 
 
 def _not_done(status: int, error: UpstreamError, body: bytes) -> bool:
