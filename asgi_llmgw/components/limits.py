@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, Literal, TypeAlias, TypeVar
-
-import anyio
+from collections.abc import Awaitable, Callable
+from typing import Final, Literal, TypeAlias
 
 from asgi_llmgw._types import ASGIApp, Headers, Message, Receive, Scope, Send
 from asgi_llmgw.answer import ClientDisconnected, is_event_stream
@@ -17,16 +15,14 @@ from asgi_llmgw.exchange import Exchange, Operation, Target, new_request_id
 from asgi_llmgw.limiting.accounting import Answered, cost_of, tokens_of, used_by
 from asgi_llmgw.limiting.estimate import DEFAULT_OUTPUT_TOKENS, Estimate, estimate, estimate_operation
 from asgi_llmgw.limiting.headers import rate_limit_headers, retry_headers
-from asgi_llmgw.limiting.leases import LEASE_SECONDS, Later, Leases
+from asgi_llmgw.limiting.leases import LEASE_SECONDS, Later, Leases, shielded
 from asgi_llmgw.limiting.table import LimitTable, Met
 from asgi_llmgw.limiting.words import denial, hopeless, label, too_much, unavailable, unpriced
 from asgi_llmgw.pricing import PriceTable, highest_cost
 from asgi_llmgw.render import send_error
-from asgi_llmgw.store.base import Claim, Denied, Limit, Measure, Reservation, Standing, Store, StoreUnavailable
-from asgi_llmgw.store.memory import MemoryStore
+from asgi_llmgw.store.base import NOTHING_USED, Claim, Denied, Limit, Measure, Reservation, Store, StoreUnavailable
 
 Unpriced: TypeAlias = Literal["refuse", "allow"]
-_T = TypeVar("_T")
 
 UNMETERED: Final[frozenset[Operation]] = frozenset(
     {"count_tokens", "stored_response", "caches", "files", "batches", "usage"}
@@ -34,7 +30,7 @@ UNMETERED: Final[frozenset[Operation]] = frozenset(
 """The operations that generate nothing: they count as requests alone."""
 
 _NOTHING: Final = Estimate(0, 0)
-_NOTHING_USED: Final[Mapping[Measure, int]] = {"requests": 0, "tokens": 0, "cost": 0}
+_NONE: Final[Headers] = ()
 
 
 class LimitsMiddleware:
@@ -79,7 +75,6 @@ class LimitsMiddleware:
         if lease_seconds <= 0 or default_output_tokens <= 0:
             raise ConfigError("lease_seconds and default_output_tokens must be positive")
         self._app = app
-        self._store = store
         self._limits = limits
         self._prices = prices if prices is not None else PriceTable()
         self._leases = Leases(store, seconds=lease_seconds, later=later)
@@ -99,25 +94,26 @@ class LimitsMiddleware:
         if not met.claims:
             await self._app(scope, receive, send)
             return
-        standings: Sequence[Standing] = ()
+        protocol, headers = exchange.client_protocol, _NONE
         try:
             expected = _NOTHING
             if met.metered:
                 body, receive = await peek_body(receive, headers=exchange.headers, limit=self._max_body)
                 expected = self._estimate(exchange, body)
-            found = await self._reserve(exchange, self._claims(exchange, met, expected))
+            found = await self._reserve(self._claims(exchange, met, expected))
             if isinstance(found, Denied):
-                standings, exchange.limited = found.standings, label(found.limit)
-                raise denial(found, exchange.client_protocol, now=self._clock())
+                exchange.limited, now = label(found.limit), self._clock()
+                headers = rate_limit_headers(found.standings, met.told, protocol, now=now)
+                raise denial(found, protocol, now=now)
         except ClientDisconnected:
             exchange.outcome = "client_disconnected"
             await send_gone(send)
             return
         except GatewayError as error:
-            await self._refuse(exchange, send, error, standings)
+            await self._refuse(exchange, send, error, headers)
             return
-        headers = rate_limit_headers(found.standings, exchange.client_protocol, now=found.time)
-        admitted = _Admitted(exchange, send, found, expected, leases=self._leases, prices=self._prices, headers=headers)
+        headers = rate_limit_headers(found.standings, met.told, protocol, now=found.time)
+        admitted = _Admitted(exchange, send, found, expected, headers, self._leases, self._prices)
         try:
             await self._app(scope, receive, admitted)
         finally:
@@ -131,42 +127,42 @@ class LimitsMiddleware:
             return estimate(body, exchange.client_protocol or "openai_chat", default_output=most)
         return estimate_operation(body, operation, default_output=most)
 
-    async def _reserve(self, exchange: Exchange, claims: tuple[Claim, ...]) -> Reservation | Denied:
-        """Take all or nothing.
-
-        Raises:
-            GatewayError: the request alone is more than a limit allows, or the store is away.
-        """
-        for claim in claims:
-            if claim.amount > claim.limit.ceiling:
-                exchange.limited = label(claim.limit)
-                raise too_much(claim)
-        # never the client's own id: whoever repeats one would pay once
-        request_id = new_request_id()
-        try:
-            reserving = self._store.reserve(claims, request_id=request_id, lease=self._leases.seconds)
-            return await _unbroken(self._store, reserving)
-        except StoreUnavailable:
-            raise unavailable() from None
-        except asyncio.CancelledError:
-            # nobody knows whether it was taken, and nobody will use it
-            self._leases.settle_beside(Reservation(request_id, claims, (), self._clock()), _NOTHING_USED)
-            raise
-
     def _claims(self, exchange: Exchange, met: Met, expected: Estimate) -> tuple[Claim, ...]:
         """One of each limit, and of tokens and money the most that the request may use.
 
         Raises:
-            GatewayError: its cost cannot be told.
+            GatewayError: its cost cannot be told, or it alone is more than a limit allows.
         """
-        if not met.metered:
-            return met.claims
-        claims = list(met.claims)
+        claims, fits = list(met.claims), met.fits
         for place in met.metered:
             limit = claims[place].limit
             tokens = limit.measure == "tokens"
-            claims[place] = Claim(limit, expected.tokens if tokens else self._highest_cost(exchange, limit, expected))
+            amount = expected.tokens if tokens else self._highest_cost(exchange, limit, expected)
+            claims[place] = Claim(limit, amount)
+            fits = fits and amount <= limit.ceiling
+        if not fits:
+            claim = next(claim for claim in claims if claim.amount > claim.limit.ceiling)
+            exchange.limited = label(claim.limit)
+            raise too_much(claim)
         return tuple(claims)
+
+    async def _reserve(self, claims: tuple[Claim, ...]) -> Reservation | Denied:
+        """Take all or nothing.
+
+        Raises:
+            GatewayError: the store is away.
+        """
+        # never the client's own id: whoever repeats one would pay once
+        request_id, leases = new_request_id(), self._leases
+        try:
+            reserving = leases.store.reserve(claims, request_id=request_id, lease=leases.seconds)
+            return await (shielded(reserving) if leases.waits else reserving)
+        except StoreUnavailable:
+            raise unavailable() from None
+        except asyncio.CancelledError:
+            # nobody knows whether it was taken, and nobody will use it
+            leases.settle_beside(Reservation(request_id, claims, (), self._clock()), NOTHING_USED)
+            raise
 
     def _highest_cost(self, exchange: Exchange, limit: Limit, expected: Estimate) -> int:
         """What the request costs at most, wherever it goes."""
@@ -180,24 +176,12 @@ class LimitsMiddleware:
                 raise unpriced(exchange.model or target.model, limit)
         return highest
 
-    async def _refuse(self, exchange: Exchange, send: Send, error: GatewayError, standings: Sequence[Standing]) -> None:
+    async def _refuse(self, exchange: Exchange, send: Send, error: GatewayError, headers: Headers) -> None:
         exchange.reject(error)
         protocol = exchange.client_protocol
-        headers = rate_limit_headers(standings, protocol, now=self._clock())
         if error.status in (429, 503):
             headers += retry_headers(error.retry_after, protocol, hopeless=hopeless(error))
         await send_error(send, error, protocol, request_id=exchange.request_id, extra_headers=headers)
-
-
-def _unbroken(store: Store, call: Awaitable[_T]) -> Awaitable[_T]:
-    """Nothing breaks into a call to the store; one in memory never waits, so that nothing could."""
-    return call if isinstance(store, MemoryStore) else _shielded(call)
-
-
-async def _shielded(call: Awaitable[_T]) -> _T:
-    with anyio.CancelScope(shield=True):
-        return await call
-    raise AssertionError("a shield suppresses nothing")
 
 
 class _Admitted:
@@ -209,50 +193,52 @@ class _Admitted:
         send: Send,
         reservation: Reservation,
         expected: Estimate,
-        *,
+        headers: Headers,
         leases: Leases,
         prices: PriceTable,
-        headers: Headers,
     ) -> None:
         self._exchange = exchange
         self._send = send
         self._reservation = reservation
         self._expected = expected
+        self._headers = headers
         self._leases = leases
         self._prices = prices
-        self._headers = headers
-        self._answered = Answered()
+        self._began = False
         self._streaming = False
+        self._size = 0
         self.settled = False
         leases.hold(reservation)
 
     def __call__(self, message: Message) -> Awaitable[None]:
-        # nothing is to be learnt of what a stream says before its end
-        return self._send(message) if self._streaming and message.get("more_body", False) else self._look(message)
-
-    async def _look(self, message: Message) -> None:
+        if self._streaming and message.get("more_body", False):
+            # nothing is to be learnt of what a stream says before its end
+            return self._send(message)
         if message["type"] == "http.response.start":
             headers = [*(message.get("headers") or ()), *self._headers]
-            self._answered.began = message["status"] < 400
+            self._began = message["status"] < 400
             self._streaming = is_event_stream(headers)
             message = {**message, "headers": headers}
         elif message["type"] == "http.response.body":
-            if self._answered.began and not self._streaming:
-                self._answered.size += len(message.get("body", b""))
-            if not message.get("more_body", False):
-                self._answered.finished = True
-                if not self.settled:
-                    # a client that has its answer may come again at once, and finds its place free
-                    await self.settle()
+            if self._began and not self._streaming:
+                self._size += len(message.get("body", b""))
+            if not (message.get("more_body", False) or self.settled):
+                return self._end(message)
+        return self._send(message)
+
+    async def _end(self, message: Message) -> None:
+        # a client that has its answer may come again at once, and finds its place free
+        await self.settle(finished=True)
         await self._send(message)
 
-    async def settle(self) -> None:
+    async def settle(self, *, finished: bool = False) -> None:
         """Count what was used, whoever is being cancelled."""
         self.settled = True
         actual: dict[Measure, int] = {}
-        exchange = self._exchange
         if self._expected is not _NOTHING:
-            used = used_by(exchange, self._expected, self._answered)
+            exchange = self._exchange
+            answered = Answered(self._began, finished, self._size)
+            used = used_by(exchange, self._expected, answered)
             exchange.cost = cost_of(used, self._prices)
             actual = {"tokens": tokens_of(used), "cost": exchange.cost or 0}
-        await _unbroken(self._leases.store, self._leases.settle(self._reservation, actual))
+        await self._leases.settle(self._reservation, actual)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -27,8 +26,7 @@ class Used(msgspec.Struct, frozen=True, gc=False):
     usage: Usage
 
 
-@dataclass(slots=True)
-class Answered:
+class Answered(msgspec.Struct, frozen=True, gc=False):
     """How far the client's answer has got.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Self, get_args
 
 import msgspec
 
@@ -30,11 +30,6 @@ _ANSWERS: Final[Mapping[Protocol, tuple[str, ...]]] = {
     "gemini_generate": ("candidateCount", "candidate_count"),
 }
 _MAX_ANSWERS: Final = 128
-_SMALL: Final[Mapping[Protocol, tuple[str, ...]]] = {
-    protocol: ("model", "background", "generationConfig", "generation_config", *most, *_ANSWERS.get(protocol, ()))
-    for protocol, most in _MOST.items()
-}
-"""The members that are read."""
 _BYTES_PER_TOKEN: Final = 3
 _READING: Final = frozenset({"embeddings", "moderations", "rerank", "predict", "caches", "speech"})
 """The operations that generate no tokens, or none that anybody counts."""
@@ -44,6 +39,31 @@ _OWN_MARKS: Final[Mapping[Protocol, tuple[bytes, ...]]] = {
     "openai_responses": (b"encrypted_content",),
     "gemini_generate": (b"inlineData", b"inline_data"),
 }
+
+
+class _Reading(msgspec.Struct, frozen=True):
+    """What is read of the requests of a protocol.
+
+    Args:
+        small: the members that are decoded.
+        most: those that say how much may be generated.
+        answers: those that say how often.
+        marks: what costs fewer tokens than its length says stands near one of these.
+    """
+
+    small: frozenset[str]
+    most: tuple[str, ...]
+    answers: tuple[str, ...]
+    marks: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, protocol: Protocol) -> Self:
+        most, answers = _MOST.get(protocol, ()), _ANSWERS.get(protocol, ())
+        small = frozenset(("model", "background", "generationConfig", "generation_config", *most, *answers))
+        return cls(small, most, answers, _MARKS + _OWN_MARKS.get(protocol, ()))
+
+
+_READINGS: Final[Mapping[Protocol, _Reading]] = {protocol: _Reading.of(protocol) for protocol in get_args(Protocol)}
 
 
 class Estimate(msgspec.Struct, frozen=True, gc=False):
@@ -73,13 +93,13 @@ def estimate(body: bytes, protocol: Protocol, *, default_output: int = DEFAULT_O
     Raises:
         InvalidRequest: the body is not a JSON object.
     """
-    request, input_tokens = _skim(body, protocol)
+    reading = _READINGS[protocol]
+    request, input_tokens = _skim(body, reading)
     settings = request
     if protocol == "gemini_generate":
         settings = as_object(request.get("generationConfig") or request.get("generation_config"))
-    most = _first(settings, _MOST.get(protocol, ()), MAX_TOKENS) or default_output
-    answers = _first(settings, _ANSWERS.get(protocol, ()), _MAX_ANSWERS) or 1
-    output_tokens = most * answers
+    output_tokens = _first(settings, reading.most, MAX_TOKENS) or default_output
+    output_tokens *= _first(settings, reading.answers, _MAX_ANSWERS) or 1
     return Estimate(
         input_tokens if input_tokens < MAX_TOKENS else MAX_TOKENS,
         output_tokens if output_tokens < MAX_TOKENS else MAX_TOKENS,
@@ -101,29 +121,22 @@ def estimate_operation(body: bytes, operation: str, *, default_output: int = DEF
     return Estimate(found.input_tokens, output, model=found.model, text=False)
 
 
-def _skim(body: bytes, protocol: Protocol) -> tuple[JSONObject, int]:
+def _skim(body: bytes, reading: _Reading) -> tuple[JSONObject, int]:
     """The few small members that matter, and the tokens of all others by their length: no text is decoded."""
-    if _is_uneven(body, protocol):
-        request = parse_request(body)
-        return request, estimate_tokens(request)
-    try:
-        found = members(body)
-        request, length = {}, len(body)
-        for name in _SMALL[protocol]:
-            raw = found.get(name)
-            if raw is not None:
+    if is_large_and_plain(body) or not any(map(body.__contains__, reading.marks)):
+        try:
+            found = members(body)
+            request, length = {}, len(body)
+            for name in reading.small.intersection(found):
+                raw = found[name]
                 request[name] = loads(raw)
                 length -= len(name) + len(raw)
-    except JSONError:
-        # to be told what is wrong with it
-        request = parse_request(body)
-        return request, estimate_tokens(request)
-    return request, math.ceil(length / _BYTES_PER_TOKEN)
-
-
-def _is_uneven(body: bytes, protocol: Protocol) -> bool:
-    marks = _MARKS + _OWN_MARKS.get(protocol, ())
-    return not is_large_and_plain(body) and any(map(body.__contains__, marks))
+            return request, math.ceil(length / _BYTES_PER_TOKEN)
+        except JSONError:
+            # the reader of whole requests tells what is wrong with it
+            pass
+    request = parse_request(body)
+    return request, estimate_tokens(request)
 
 
 def _first(settings: JSONObject, names: tuple[str, ...], ceiling: int) -> int | None:

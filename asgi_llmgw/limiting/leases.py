@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeVar
+
+import anyio
 
 from asgi_llmgw.store.base import Measure, Reservation, Store, StoreUnavailable
+from asgi_llmgw.store.memory import MemoryStore
 
 LEASE_SECONDS: Final = 30.0
 _RENEWALS: Final = 3
@@ -18,6 +21,14 @@ Later = Callable[[float, Callable[[], None]], object]
 """Calls a function so many seconds later, in the event loop."""
 
 _logger: Final = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+async def shielded(call: Awaitable[_T]) -> _T:
+    """Nothing breaks into this call, but a server that cancels its task."""
+    with anyio.CancelScope(shield=True):
+        return await call
+    raise AssertionError("a shield suppresses nothing")
 
 
 class Leases:
@@ -29,10 +40,14 @@ class Leases:
     Args:
         seconds: how long a reservation outlives its process.
         later: None takes the event loop's own timers.
+
+    Attributes:
+        waits: the store may wait for something, so that a cancellation could break into a call.
     """
 
     def __init__(self, store: Store, *, seconds: float = LEASE_SECONDS, later: Later | None = None) -> None:
         self.store = store
+        self.waits = not isinstance(store, MemoryStore)
         self._later = later
         self._running: dict[str, Reservation] = {}
         self._unsettled: dict[str, tuple[Reservation, Mapping[Measure, int]]] = {}
@@ -54,7 +69,8 @@ class Leases:
         """
         self._running.pop(reservation.id, None)
         try:
-            await self.store.settle(reservation, actual)
+            settling = self.store.settle(reservation, actual)
+            await (shielded(settling) if self.waits else settling)
         except StoreUnavailable:
             self._owe(reservation, actual)
         except asyncio.CancelledError:

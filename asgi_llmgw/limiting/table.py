@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from asgi_llmgw.exchange import Exchange
+from asgi_llmgw.limiting.headers import told_of
 from asgi_llmgw.limiting.words import describe
 from asgi_llmgw.store.base import Claim, Limit, Measure
 
@@ -20,15 +21,19 @@ class Met:
         claims: one of each limit.
         metered: the places of those that count tokens or money: one of them is not enough.
         unmetered: what is met by a request that generates nothing.
+        fits: one is never more than any of them allows.
+        told: which of them clients are told of; see `headers.told_of`.
     """
 
-    __slots__ = ("claims", "metered", "unmetered")
+    __slots__ = ("claims", "fits", "metered", "told", "unmetered")
 
     def __init__(self, limits: tuple[Limit, ...]) -> None:
         self.claims = tuple([Claim(limit, 1) for limit in limits])
         self.metered = tuple([place for place, limit in enumerate(limits) if limit.measure in _METERED])
         others = tuple([limit for limit in limits if limit.measure not in _METERED])
         self.unmetered: Met = Met(others) if self.metered else self
+        self.fits = all(limit.ceiling >= 1 for limit in others)
+        self.told = told_of(limits)
 
 
 class LimitTable:

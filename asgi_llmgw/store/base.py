@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias, get_args
 
 import msgspec
 
@@ -12,6 +12,9 @@ Measure: TypeAlias = Literal["requests", "tokens", "cost", "slots"]
 """What a limit counts; `cost` is in millionths of a USD, `slots` are requests that run at the same time."""
 
 Period: TypeAlias = Literal["minute", "day", "month"]
+
+NOTHING_USED: Final[Mapping[Measure, int]] = dict.fromkeys(get_args(Measure), 0)
+"""What is settled for a request that has never run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Limit:
     measure: Measure
     ceiling: int
     period: Period | None = None
-    counter: tuple[str, str, str, str] = field(init=False, repr=False, compare=False)
+    counter: tuple[str, str, Measure, Period | Literal[""]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if (self.period is None) != (self.measure == "slots"):
@@ -103,12 +106,7 @@ def check_claims(claims: Sequence[Claim]) -> None:
         ValueError: a limit is claimed twice.
     """
     if len({claim.limit.counter for claim in claims}) != len(claims):
-        raise claimed_twice()
-
-
-def claimed_twice() -> ValueError:
-    """The error for claims that no store can count."""
-    return ValueError("a limit is claimed twice in one reservation")
+        raise ValueError("a limit is claimed twice in one reservation")
 
 
 class StoreUnavailable(Exception):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from typing import Literal, Protocol
 
-from asgi_llmgw.store.base import Limit
-from asgi_llmgw.store.periods import MINUTE, SOON, calendar, cell_at, cell_end, seconds_left
+from asgi_llmgw.store.base import Claim, Measure, Period, Standing
+from asgi_llmgw.store.periods import CELL, MINUTE, SOON, calendar, cell_end, seconds_left
 
 
 class Counter(Protocol):
@@ -24,31 +24,31 @@ class Counter(Protocol):
         """Seconds until so much of it may be free again."""
         ...
 
-    def claim(self, time: float, amount: int) -> None:
-        """Set it aside."""
+    def claim(self, now: float, claim: Claim) -> Standing | None:
+        """Set it aside, and tell how the limit stands with it; None where there is no room for it."""
         ...
 
-    def give_back(self, time: float, amount: int) -> None:
-        """It is not set aside any more: settled, or its lease has run out."""
+    def give_back(self, time: float, claim: Claim) -> None:
+        """Its lease has run out."""
         ...
 
     def charge(self, time: float, actual: int, *, claimed: int) -> None:
-        """It was so much really, after `claimed` was counted for it at the time."""
+        """It was so much really, after `claimed` was counted for it at the time and its lease has run out."""
         ...
 
-    def settle(self, time: float, actual: int, *, claimed: int) -> None:
-        """Both at once: it is not set aside any more, and was so much really."""
+    def settle(self, time: float, claim: Claim, actual: Mapping[Measure, int]) -> None:
+        """It is not set aside any more, and was so much really; what `actual` does not name was claimed rightly."""
         ...
 
 
-def make_counter(limit: Limit) -> Counter:
-    """The counter for a limit."""
-    match limit.period:
-        case None:
+def make_counter(period: Period | Literal[""]) -> Counter:
+    """The counter for limits of this period; slots have none."""
+    match period:
+        case "":
             return _Slots()
         case "minute":
             return _Minute()
-        case period:
+        case _:
             return _Calendar(period)
 
 
@@ -56,20 +56,20 @@ class _Minute:
     """Cells of a few seconds. All that overlap the last minute count, so that no real minute ever holds too much."""
 
     def __init__(self) -> None:
-        self._cells: dict[int, int] = {}
+        self._cells: dict[float, int] = {}
         self._total = 0
-        self._first_ends = math.inf
-        self._last_ends = 0.0
+        # that of the last look: cells run out where another one begins
+        self._cell: float | None = None
+        self._ends = 0.0
 
     def counted(self, now: float) -> int:
-        if self._first_ends <= now:
-            for cell in [cell for cell in self._cells if cell_end(cell) <= now]:
-                self._total -= self._cells.pop(cell)
-            self._find_ends()
+        if now // CELL != self._cell:
+            self._begin(now)
         return self._total
 
     def reset(self, now: float) -> float:
-        return self._last_ends - now if self._cells else 0.0
+        taken = [cell for cell, amount in self._cells.items() if amount]
+        return cell_end(max(taken)) - now if taken else 0.0
 
     def wait(self, now: float, excess: int) -> float:
         for cell in sorted(self._cells):
@@ -78,33 +78,51 @@ class _Minute:
                 return cell_end(cell) - now
         return MINUTE
 
-    def claim(self, time: float, amount: int) -> None:
-        cell = cell_at(time)
-        before = self._cells.get(cell, 0)
-        after = before + amount
-        if after > 0:
-            self._cells[cell] = after
-            self._total += amount
-            if not before:
-                self._first_ends = min(self._first_ends, cell_end(cell))
-                self._last_ends = max(self._last_ends, cell_end(cell))
-        elif before:
-            # no more is taken back than is there
-            self._total -= self._cells.pop(cell)
-            self._find_ends()
+    def claim(self, now: float, claim: Claim) -> Standing | None:
+        cell = now // CELL
+        if cell != self._cell:
+            self._begin(now)
+        limit, amount = claim.limit, claim.amount
+        left = limit.ceiling - self._total - amount
+        if left < 0:
+            return None
+        if not amount:
+            return Standing(limit, left, self.reset(now))
+        self._cells[cell] += amount
+        self._total += amount
+        return Standing(limit, left, self._ends - now)
 
-    def give_back(self, time: float, amount: int) -> None:
+    def give_back(self, time: float, claim: Claim) -> None:
         """It stays counted: the minute will be over soon."""
 
     def charge(self, time: float, actual: int, *, claimed: int) -> None:
         if actual != claimed:
-            self.claim(time, actual - claimed)
+            self._change(time, actual - claimed)
 
-    settle = charge
+    def settle(self, time: float, claim: Claim, actual: Mapping[Measure, int]) -> None:
+        claimed = claim.amount
+        amount = actual.get(claim.limit.measure, claimed)
+        if amount != claimed:
+            self._change(time, max(0, amount) - claimed)
 
-    def _find_ends(self) -> None:
-        self._first_ends = cell_end(min(self._cells)) if self._cells else math.inf
-        self._last_ends = cell_end(max(self._cells)) if self._cells else 0.0
+    def _change(self, time: float, difference: int) -> None:
+        cell = time // CELL
+        before = self._cells.get(cell)
+        if before is None:
+            # it may be over: the next look tells
+            before, self._cell = 0, None
+        # no more is taken back than is there
+        after = max(0, before + difference)
+        self._cells[cell] = after
+        self._total += after - before
+
+    def _begin(self, now: float) -> None:
+        """Another cell is the current one."""
+        cell = now // CELL
+        for over in [known for known in self._cells if cell_end(known) <= now]:
+            self._total -= self._cells.pop(over)
+        self._cells.setdefault(cell, 0)
+        self._cell, self._ends = cell, cell_end(cell)
 
 
 class _Calendar:
@@ -126,22 +144,28 @@ class _Calendar:
     def wait(self, now: float, excess: int) -> float:
         return SOON if excess <= self._held else seconds_left(self._period, now)
 
-    def claim(self, time: float, amount: int) -> None:
-        if self._is_current(time):
+    def claim(self, now: float, claim: Claim) -> Standing | None:
+        current = self._is_current(now)
+        limit, amount = claim.limit, claim.amount
+        left = limit.ceiling - self._used - self._held - amount
+        if left < 0:
+            return None
+        if current:
             self._held += amount
+        return Standing(limit, left, self.reset(now))
 
-    def give_back(self, time: float, amount: int) -> None:
+    def give_back(self, time: float, claim: Claim) -> None:
         if self._is_current(time):
-            self._held = max(0, self._held - amount)
+            self._held = max(0, self._held - claim.amount)
 
     def charge(self, time: float, actual: int, *, claimed: int) -> None:
         if self._is_current(time):
             self._used += actual
 
-    def settle(self, time: float, actual: int, *, claimed: int) -> None:
+    def settle(self, time: float, claim: Claim, actual: Mapping[Measure, int]) -> None:
         if self._is_current(time):
-            self._held = max(0, self._held - claimed)
-            self._used += actual
+            self._held = max(0, self._held - claim.amount)
+            self._used += max(0, actual.get(claim.limit.measure, claim.amount))
 
     def _is_current(self, time: float) -> bool:
         """Whether the moment is in the current period, which it may begin."""
@@ -166,14 +190,20 @@ class _Slots:
     def wait(self, now: float, excess: int) -> float:
         return SOON
 
-    def claim(self, time: float, amount: int) -> None:
-        self._held += amount
+    def claim(self, now: float, claim: Claim) -> Standing | None:
+        held = self._held + claim.amount
+        left = claim.limit.ceiling - held
+        if left < 0:
+            return None
+        self._held = held
+        return Standing(claim.limit, left, SOON if held else 0.0)
 
-    def give_back(self, time: float, amount: int) -> None:
-        self._held = max(0, self._held - amount)
+    def give_back(self, time: float, claim: Claim) -> None:
+        self._held = max(0, self._held - claim.amount)
 
     def charge(self, time: float, actual: int, *, claimed: int) -> None:
         """A request that is over takes no slot."""
 
-    def settle(self, time: float, actual: int, *, claimed: int) -> None:
-        self._held = self._held - claimed if self._held > claimed else 0
+    def settle(self, time: float, claim: Claim, actual: Mapping[Measure, int]) -> None:
+        held = self._held - claim.amount
+        self._held = held if held > 0 else 0

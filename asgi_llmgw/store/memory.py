@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import heapq
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from asgi_llmgw.store.base import Claim, Denied, Limit, Measure, Reservation, Standing, claimed_twice
+from asgi_llmgw.store.base import (
+    NOTHING_USED,
+    Claim,
+    Denied,
+    Limit,
+    Measure,
+    Period,
+    Reservation,
+    Standing,
+    check_claims,
+)
 from asgi_llmgw.store.counters import Counter, make_counter
 
 _OVERHEAD: Final = 256
@@ -19,10 +28,10 @@ _OVERHEAD: Final = 256
 
 _SWEEP: Final = 60.0
 """Seconds between two looks for limits that nobody uses any more."""
-_SETTLED: Final = 1000
-"""Leases of requests that are over, kept until there are so many."""
 _REMEMBERED: Final = 3600.0
-"""Seconds for which a request that is over is known, so that nothing counts twice."""
+"""Seconds after its lease for which a request that is over is known, so that nothing counts twice."""
+
+_Key: TypeAlias = tuple[str, str, Measure, Period | Literal[""]]
 
 
 class _Record(msgspec.Struct, gc=False):
@@ -32,6 +41,14 @@ class _Record(msgspec.Struct, gc=False):
     time: float
     ends: float
     settled: bool = False
+
+
+class _Counters(dict[_Key, Counter]):
+    """The counters of limits by `Limit.counter`; one that is missing begins with nothing."""
+
+    def __missing__(self, key: _Key) -> Counter:
+        made = self[key] = make_counter(key[-1])
+        return made
 
 
 class MemoryStore:
@@ -46,39 +63,35 @@ class MemoryStore:
         self._clock = clock
         self._max_remembered = max_remembered
         self._lock = threading.Lock()
-        self._counters: dict[tuple[str, str, str, str], Counter] = {}
+        self._counters = _Counters()
         self._open: dict[str, _Record] = {}
         self._over: OrderedDict[str, _Record] = OrderedDict()
-        self._leases: list[tuple[float, str]] = []
         self._swept = clock()
+        # no lease ends before, and nothing is to be swept
         self._due = self._swept + _SWEEP
 
     async def reserve(self, claims: Sequence[Claim], /, *, request_id: str, lease: float) -> Reservation | Denied:
         """Set aside all that is claimed, or nothing."""
         with self._lock:
             now = self._now()
-            known = self._open.get(request_id) or self._over.get(request_id)
-            if known is not None:
+            if request_id in self._open or request_id in self._over:
+                known = self._open.get(request_id) or self._over[request_id]
                 return Reservation(request_id, known.claims, self._standings(known.claims, now), known.time)
-            room: dict[Counter, tuple[Claim, int]] = {}
-            enough = True
+            counters = self._counters
+            standings: dict[Counter, Standing] = {}
             for claim in claims:
-                limit = claim.limit
-                counter = self._counters.get(limit.counter) or self._counter(limit)
-                left = limit.ceiling - counter.counted(now) - claim.amount
-                enough = enough and left >= 0
-                room[counter] = claim, left
-            if len(room) != len(claims):
-                raise claimed_twice()
-            if not enough:
-                return self._denied(claims, now)
-            standings: list[Standing] = []
-            for counter, (claim, left) in room.items():
-                counter.claim(now, claim.amount)
-                standings.append(Standing(claim.limit, left, counter.reset(now)))
-            made = Reservation(request_id, tuple(claims), tuple(standings), now)
-            self._open[request_id] = _Record(made.claims, now, now + lease)
-            self._expect(request_id, now + lease)
+                counter = counters[claim.limit.counter]
+                standing = None if counter in standings else counter.claim(now, claim)
+                if standing is None:
+                    for taken in claims[: len(standings)]:
+                        counters[taken.limit.counter].settle(now, taken, NOTHING_USED)
+                    return self._denied(claims, now)
+                standings[counter] = standing
+            made = Reservation(request_id, tuple(claims), tuple(standings.values()), now)
+            ends = now + lease
+            self._open[request_id] = _Record(made.claims, now, ends)
+            if ends < self._due:
+                self._due = ends
             return made
 
     async def renew(self, reservations: Sequence[Reservation], /, *, lease: float) -> None:
@@ -93,23 +106,15 @@ class MemoryStore:
     async def settle(self, reservation: Reservation, actual: Mapping[Measure, int], /) -> None:
         """Count what it really was instead of what was claimed, and give the slots back."""
         with self._lock:
-            now = self._now()
             record = self._open.pop(reservation.id, None)
-            known = record or self._over.get(reservation.id)
-            if known is not None and known.settled:
+            if record is None:
+                self._settle_late(reservation, actual)
                 return
-            about = known or _Record(reservation.claims, reservation.time, now)
-            for claim in about.claims:
-                counter = self._counters.get(claim.limit.counter) or self._counter(claim.limit)
-                amount = actual.get(claim.limit.measure, claim.amount)
-                if amount < 0:
-                    amount = 0
-                if record is not None:
-                    counter.settle(about.time, amount, claimed=claim.amount)
-                else:
-                    counter.charge(about.time, amount, claimed=claim.amount if known else 0)
-            about.settled, about.ends = True, now
-            self._remember(reservation.id, about)
+            counters, time = self._counters, record.time
+            for claim in record.claims:
+                counters[claim.limit.counter].settle(time, claim, actual)
+            record.settled = True
+            self._remember(reservation.id, record)
 
     async def aclose(self) -> None:
         """Nothing is open."""
@@ -124,17 +129,28 @@ class MemoryStore:
             self._reap(now)
         return now
 
-    def _counter(self, limit: Limit) -> Counter:
-        counter = self._counters.get(limit.counter)
-        if counter is None:
-            counter = self._counters[limit.counter] = make_counter(limit)
-        return counter
+    def _settle_late(self, reservation: Reservation, actual: Mapping[Measure, int]) -> None:
+        """The lease has run out, or nothing was ever reserved; it may have been settled before."""
+        known = self._over.pop(reservation.id, None)
+        record = known or _Record(reservation.claims, reservation.time, self._now())
+        if not record.settled:
+            record.settled = True
+            for claim in record.claims:
+                amount = max(0, actual.get(claim.limit.measure, claim.amount))
+                counted = claim.amount if known else 0
+                self._counters[claim.limit.counter].charge(record.time, amount, claimed=counted)
+        self._remember(reservation.id, record)
 
     def _denied(self, claims: Sequence[Claim], now: float) -> Denied:
-        """Of several limits that are short, the one that is short for longest; the first of equal ones."""
+        """Of several limits that are short, the one that is short for longest; the first of equal ones.
+
+        Raises:
+            ValueError: a limit is claimed twice.
+        """
+        check_claims(claims)
         waits: list[tuple[float, Limit]] = []
         for claim in claims:
-            counter = self._counter(claim.limit)
+            counter = self._counters[claim.limit.counter]
             excess = counter.counted(now) + claim.amount - claim.limit.ceiling
             if excess > 0:
                 waits.append((counter.wait(now, excess), claim.limit))
@@ -142,51 +158,31 @@ class MemoryStore:
         return Denied(limit, wait, self._standings(claims, now))
 
     def _standings(self, claims: Sequence[Claim], now: float) -> tuple[Standing, ...]:
-        counted = [(claim.limit, self._counter(claim.limit)) for claim in claims]
+        counted = [(claim.limit, self._counters[claim.limit.counter]) for claim in claims]
         return tuple(
             [Standing(limit, max(0, limit.ceiling - one.counted(now)), one.reset(now)) for limit, one in counted]
         )
 
-    def _give_back(self, record: _Record) -> None:
-        for claim in record.claims:
-            self._counter(claim.limit).give_back(record.time, claim.amount)
-
-    def _expect(self, request_id: str, ends: float) -> None:
-        """Look at this request again when its lease ends."""
-        heapq.heappush(self._leases, (ends, request_id))
-        if len(self._leases) > 2 * len(self._open) + _SETTLED:
-            # most of them are of requests that are over by now
-            self._leases = [(record.ends, name) for name, record in self._open.items()]
-            heapq.heapify(self._leases)
-        if ends < self._due:
-            self._due = ends
-
     def _remember(self, request_id: str, record: _Record) -> None:
         self._over[request_id] = record
-        self._over.move_to_end(request_id)
         if len(self._over) > self._max_remembered:
             self._over.popitem(last=False)
 
     def _reap(self, now: float) -> None:
         """End the leases that have run out, and forget what is long over."""
-        while self._leases and self._leases[0][0] <= now:
-            _, request_id = heapq.heappop(self._leases)
-            record = self._open.get(request_id)
-            if record is None:
-                continue
-            if record.ends > now:
-                heapq.heappush(self._leases, (record.ends, request_id))
-                continue
+        for request_id, record in [item for item in self._open.items() if item[1].ends <= now]:
             del self._open[request_id]
-            self._give_back(record)
+            for claim in record.claims:
+                self._counters[claim.limit.counter].give_back(record.time, claim)
             self._remember(request_id, record)
         if abs(now - self._swept) >= _SWEEP:
             self._sweep(now)
-        self._due = min(self._swept + _SWEEP, self._leases[0][0]) if self._leases else self._swept + _SWEEP
+        self._due = min([self._swept + _SWEEP, *[record.ends for record in self._open.values()]])
 
     def _sweep(self, now: float) -> None:
         self._swept = now
-        self._counters = {key: counter for key, counter in self._counters.items() if counter.counted(now)}
+        for key in [key for key, counter in self._counters.items() if not counter.counted(now)]:
+            del self._counters[key]
         while self._over and next(iter(self._over.values())).ends <= now - _REMEMBERED:
             self._over.popitem(last=False)
 

@@ -16,12 +16,12 @@ SOON: Final = 1.0
 _DAY: Final = 86_400
 
 
-def cell_at(time: float) -> int:
-    """The cell of a moment."""
-    return int(time // CELL)
+def cell_at(time: float) -> float:
+    """The number of a moment's cell."""
+    return time // CELL
 
 
-def cell_end(cell: int) -> float:
+def cell_end(cell: float) -> float:
     """The moment from which no minute holds anything of the cell."""
     return (cell + 1) * CELL + MINUTE
 

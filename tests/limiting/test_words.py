@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asgi_llmgw.ir import Protocol
-from asgi_llmgw.limiting.headers import rate_limit_headers, retry_headers
+from asgi_llmgw.limiting.headers import rate_limit_headers, retry_headers, told_of
 from asgi_llmgw.limiting.words import denial, describe, dollars, hopeless, label, too_much
 from asgi_llmgw.store.base import Claim, Denied, Limit, Standing
 
@@ -15,6 +15,11 @@ TPM = Limit("tenant", "acme", "tokens", 50_000, "minute")
 SLOTS = Limit("model", "smart", "slots", 1)
 BUDGET = Limit("key", "team-a", "cost", 12_500_000, "month")
 DAY = Limit("key", "team-a", "tokens", 1_000_000, "day")
+
+
+def told(standings: list[Standing], protocol: Protocol) -> dict[bytes, bytes]:
+    places = told_of([standing.limit for standing in standings])
+    return dict(rate_limit_headers(standings, places, protocol, now=NOW))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +79,7 @@ def test_a_request_that_never_fits_is_told_so() -> None:
 
 def test_openai_clients_read_limit_remainder_and_reset() -> None:
     standings = [Standing(RPM, 599, 55.0), Standing(TPM, 48_976, 361.5), Standing(SLOTS, 0, 1.0)]
-    assert dict(rate_limit_headers(standings, "openai_responses", now=NOW)) == {
+    assert told(standings, "openai_responses") == {
         b"x-ratelimit-limit-requests": b"600",
         b"x-ratelimit-remaining-requests": b"599",
         b"x-ratelimit-reset-requests": b"55s",
@@ -85,8 +90,7 @@ def test_openai_clients_read_limit_remainder_and_reset() -> None:
 
 
 def test_anthropic_clients_read_a_time() -> None:
-    headers = rate_limit_headers([Standing(RPM, 599, 55.5)], "anthropic_messages", now=NOW)
-    assert dict(headers) == {
+    assert told([Standing(RPM, 599, 55.5)], "anthropic_messages") == {
         b"anthropic-ratelimit-requests-limit": b"600",
         b"anthropic-ratelimit-requests-remaining": b"599",
         b"anthropic-ratelimit-requests-reset": b"2023-11-14T22:14:17Z",
@@ -94,7 +98,7 @@ def test_anthropic_clients_read_a_time() -> None:
 
 
 def test_gemini_clients_read_no_headers() -> None:
-    assert rate_limit_headers([Standing(RPM, 1, 5.0)], "gemini_generate", now=NOW) == ()
+    assert told([Standing(RPM, 1, 5.0)], "gemini_generate") == {}
     assert retry_headers(5.0, "gemini_generate", hopeless=False) == ()
 
 
@@ -103,7 +107,7 @@ def test_of_several_limits_the_tightest_is_shown_and_none_that_tells_of_others()
     tenant = Limit("tenant", "acme", "requests", 1000, "minute")
     model = Limit("model", "smart", "requests", 10, "minute")
     standings = [Standing(RPM, 599, 5.0), Standing(tenant, 20, 5.0), Standing(model, 1, 5.0)]
-    headers = dict(rate_limit_headers(standings, "openai_chat", now=NOW))
+    headers = told(standings, "openai_chat")
     assert headers[b"x-ratelimit-remaining-requests"] == b"20"
     assert headers[b"x-ratelimit-limit-requests"] == b"1000"
 
@@ -112,7 +116,7 @@ def test_of_several_limits_the_tightest_is_shown_and_none_that_tells_of_others()
     ("seconds", "text"), [(0.0, b"0s"), (0.12, b"120ms"), (1.5, b"1.5s"), (60.0, b"1m0s"), (7384.0, b"2h3m4s")]
 )
 def test_a_reset_is_written_as_go_does(seconds: float, text: bytes) -> None:
-    headers = dict(rate_limit_headers([Standing(RPM, 1, seconds)], "openai_chat", now=NOW))
+    headers = told([Standing(RPM, 1, seconds)], "openai_chat")
     assert headers[b"x-ratelimit-reset-requests"] == text
 
 

@@ -266,6 +266,29 @@ async def test_the_wait_for_a_minute_is_as_long_as_it_must_be(
     await admitted(store, "3", Claim(ceiling, wanted))
 
 
+async def test_a_minute_of_which_all_was_given_back_is_whole_at_once(store: Store, clock: Clock) -> None:
+    ceiling = limit("tokens", 10, "minute")
+    early = await admitted(store, "1", Claim(ceiling, 2))
+    clock.now += 9
+    await store.settle(await admitted(store, "2", Claim(ceiling, 4)), {"tokens": 0})
+    assert (await admitted(store, "3", Claim(ceiling, 0))).standings[0].reset == 63 - 9
+    await store.settle(early, {"tokens": 0})
+    assert (await admitted(store, "4", Claim(ceiling, 0))).standings[0].reset == 0
+
+
+async def test_a_clock_that_is_set_back_frees_nothing(store: Store, clock: Clock) -> None:
+    ceiling = limit("tokens", 10, "minute")
+    await admitted(store, "1", Claim(ceiling, 4))
+    clock.now -= 6
+    early = await admitted(store, "2", Claim(ceiling, 5))
+    assert early.standings[0].remaining == 1
+    await denied(store, Claim(ceiling, 2))
+    clock.now += 6 + 57
+    assert await remaining(store, ceiling) == [6]
+    clock.now += 6
+    assert await remaining(store, ceiling) == [10]
+
+
 async def test_what_can_never_be_is_told_to_wait_for_the_whole_period(store: Store) -> None:
     assert (await denied(store, Claim(limit("tokens", 10, "minute"), 11))).retry_after == 60
     assert (await denied(store, Claim(limit("tokens", 10, "day"), 11))).retry_after == 12 * 3600
