@@ -123,7 +123,6 @@ class _Pace(Interrupt):
     __slots__ = ("_body", "_min_rate", "_started", "_timeout")
 
     def __init__(self, body: bytearray, *, timeout: float, min_rate: float) -> None:
-        super().__init__()
         self._body = body
         self._timeout = timeout
         self._min_rate = min_rate
