@@ -36,7 +36,7 @@ STREAMING: Final[Headers] = (*UNCACHED, (b"x-accel-buffering", b"no"))
 
 def headers_of(scope: Scope) -> Headers:
     """The request's headers, copied: servers have been seen appending trailers to the list they handed out."""
-    return tuple([(name if name.islower() else name.lower(), value) for name, value in scope.get("headers") or ()])
+    return tuple([(name.lower(), value) for name, value in scope.get("headers") or ()])
 
 
 def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str | None:
@@ -99,21 +99,18 @@ async def read_body(
         if name == b"content-length" and value.isdigit() and int(value) > limit:
             raise _too_large(limit)
     body = bytearray()
-    with _Pace(body, timeout=timeout, min_rate=min_rate) as pace:
+    with _Pace(body, timeout, min_rate) as pace:
         pace.start()
-        more = True
-        while more:
+        while True:
             message = await receive()
             if message["type"] != "http.request":
                 raise _unread(message)
             chunk: bytes = message.get("body") or b""
             if len(body) + len(chunk) > limit:
                 raise _too_large(limit)
-            more = message.get("more_body", False)
-            if not more and not body:
-                return chunk
+            if not message.get("more_body", False):
+                return b"".join((body, chunk)) if body else chunk
             body += chunk
-        return bytes(body)
     raise RequestError("The request body came too slowly.", kind="request_timeout")
 
 
@@ -122,8 +119,7 @@ class _Pace(Interrupt):
 
     __slots__ = ("_body", "_min_rate", "_started", "_timeout")
 
-    def __init__(self, body: bytearray, *, timeout: float, min_rate: float) -> None:
-        super().__init__()
+    def __init__(self, body: bytearray, timeout: float, min_rate: float) -> None:
         self._body = body
         self._timeout = timeout
         self._min_rate = min_rate
@@ -131,7 +127,7 @@ class _Pace(Interrupt):
     def start(self) -> None:
         """The first byte is waited for from now on."""
         self._started = self.loop.time()
-        first = BODY_GRACE if self._min_rate and self._timeout > BODY_GRACE else self._timeout
+        first = self._timeout if self._timeout < BODY_GRACE else BODY_GRACE
         self.timer = self.loop.call_at(self._started + first, self._check)
 
     def _check(self) -> None:

@@ -183,23 +183,26 @@ class Exchange:
     upload: Upload | None = field(default=None, repr=False)
     diagnostics: tuple[Diagnostic, ...] = ()
 
-    @classmethod
-    def of(cls, scope: Scope) -> tuple[Exchange, Scope]:
+    @staticmethod
+    def of(scope: Scope) -> tuple[Exchange, Scope]:
         """The record of this request, and a scope that has it: the same one where it does already."""
-        found = scope.get(SCOPE_KEY)
-        if isinstance(found, cls):
+        try:
+            found = scope[SCOPE_KEY]
+        except KeyError:
+            found = None
+        if isinstance(found, Exchange):
             return found, scope
-        made = cls.get_or_create(scope)
+        made = Exchange.get_or_create(scope)
         return made, {**scope, SCOPE_KEY: made}
 
-    @classmethod
-    def get_or_create(cls, scope: Scope) -> Exchange:
+    @staticmethod
+    def get_or_create(scope: Scope) -> Exchange:
         """The record in this scope, or a new one (which the caller puts into the scope it hands on)."""
         found = scope.get(SCOPE_KEY)
-        if isinstance(found, cls):
+        if isinstance(found, Exchange):
             return found
         headers = tuple((bytes(name).lower(), bytes(value)) for name, value in scope.get("headers") or ())
-        return cls(request_id=new_request_id(), headers=headers)
+        return Exchange(request_id=new_request_id(), headers=headers)
 
     def watched(self, send: Send) -> tuple[Answer, Send]:
         """The answer, and the `send` to hand on: the same one where the answer is watched further out."""

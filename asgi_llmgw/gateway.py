@@ -104,7 +104,7 @@ class Gateway:
             await self._app(scope, receive, send)
         finally:
             self._in_flight -= 1
-            if self._in_flight == 0 and self._idle is not None:
+            if self._idle is not None and not self._in_flight:
                 self._idle.set()
                 self._idle = None
 

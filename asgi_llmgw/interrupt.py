@@ -13,19 +13,18 @@ class Interrupt:
     It is `asyncio.timeout(None)` without awaiting anything: most requests have several, and few ever fire. Cancellation
     by others passes through.
 
-    Attributes:
-        loop: the event loop, known inside it.
+    Attributes, from when it is entered on:
+        fired: that is why it ended.
+        loop: the event loop.
         timer: what may fire it, no longer than it lasts.
     """
 
     __slots__ = ("_cancelling", "_task", "fired", "loop", "timer")
     loop: asyncio.AbstractEventLoop
-
-    def __init__(self) -> None:
-        self._task: asyncio.Task[object] | None = None
-        self._cancelling = 0
-        self.fired = False
-        self.timer: asyncio.TimerHandle | None = None
+    fired: bool
+    timer: asyncio.TimerHandle | None
+    _task: asyncio.Task[object] | None
+    _cancelling: int
 
     def fire(self, _: object = None) -> None:
         """End it at its next `await`; a second time, and after its end, it does nothing. It may be a callback."""
@@ -35,13 +34,13 @@ class Interrupt:
 
     def __enter__(self) -> Self:
         # to ask for the loop is a system call in CPython 3.11
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task(loop)
+        self.loop = loop = asyncio.get_running_loop()
+        self._task = task = asyncio.current_task(loop)
         if task is None:
             raise RuntimeError("only a task can be interrupted")
-        self.loop = loop
-        self._task = task
         self._cancelling = task.cancelling()
+        self.fired = False
+        self.timer = None
         return self
 
     def __exit__(

@@ -31,7 +31,6 @@ class StallGuard(Interrupt):
     __slots__ = ("_seconds", "_send", "_since")
 
     def __init__(self, send: Send, seconds: float) -> None:
-        super().__init__()
         self._send = send
         self._seconds = seconds
         self._since: float | None = None

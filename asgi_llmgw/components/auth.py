@@ -108,21 +108,20 @@ class AuthMiddleware:
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await deny_websocket(scope, send)
-            return
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            if scope["type"] == "websocket":
+                await deny_websocket(scope, send)
+            else:
+                await self._app(scope, receive, send)
             return
         exchange, scope = Exchange.of(scope)
-        inner = scope
         query_keys: list[bytes] = []
         if given := scope.get("query_string"):
             query, query_keys = _take_query_keys(given)
-            inner = {**inner, "query_string": query}
+            scope = {**scope, "query_string": query}
         if exchange.operation not in self._public:
             try:
-                exchange.principal = await self._identify(inner, exchange.headers, query_keys)
+                exchange.principal = await self._identify(scope, exchange.headers, query_keys)
             except GatewayError as error:
                 exchange.reject(error)
                 await send_error(
@@ -133,7 +132,7 @@ class AuthMiddleware:
                     head=scope["method"] == "HEAD",
                 )
                 return
-        await self._app(inner, receive, send)
+        await self._app(scope, receive, send)
 
     async def _identify(self, scope: Scope, headers: Headers, query_keys: list[bytes]) -> Principal:
         if self._trust_scope_user:
@@ -147,12 +146,12 @@ class AuthMiddleware:
         secret = _presented(headers, query_keys)
         if secret is not None and len(secret) <= MAX_SECRET:
             digest = hashlib.sha256(secret).hexdigest()
-            known = self._keys.get(digest)
-            if known is not None and hmac.compare_digest(known[0].digest, digest):
-                key, principal = known
-                if key.expires is not None and key.expires.timestamp() <= self._clock():
-                    raise _unknown_caller()
-                return principal
+            if digest in self._keys:
+                key, principal = self._keys[digest]
+                if hmac.compare_digest(key.digest, digest):
+                    if key.expires is not None and key.expires.timestamp() <= self._clock():
+                        raise _unknown_caller()
+                    return principal
         if self._verify is not None and (secret is None or len(secret) <= MAX_SECRET):
             vouched = await self._verify(scope, None if secret is None else secret.decode("latin-1"))
             if vouched is not None:
@@ -193,22 +192,21 @@ def _presented(headers: Headers, query_keys: list[bytes]) -> bytes | None:
     Raises:
         RequestError: there are several, and nobody could say which one counts.
     """
-    secrets = [*query_keys]
+    secrets = set(query_keys)
     authorized = False
     for name, value in headers:
-        if name not in _SECRET_HEADERS:
-            continue
-        if name != _AUTHORIZATION:
-            secrets.append(value.strip(b" \t"))
-        elif authorized:
-            raise _ambiguous()
-        else:
-            authorized = True
-            secrets.append(_bearer(value))
-    told = set(filter(None, secrets))
-    if len(told) > 1:
+        if name in _SECRET_HEADERS:
+            if name != _AUTHORIZATION:
+                secrets.add(value.strip(b" \t"))
+            elif authorized:
+                raise _ambiguous()
+            else:
+                authorized = True
+                secrets.add(_bearer(value))
+    secrets.discard(b"")
+    if len(secrets) > 1:
         raise _ambiguous()
-    return told.pop() if told else None
+    return secrets.pop() if secrets else None
 
 
 def _bearer(value: bytes) -> bytes:

@@ -25,8 +25,11 @@ MAX_HEADER_BYTES: Final = 64 * 1024
 MAX_HEADERS: Final = 100
 MAX_TARGET: Final = 8 * 1024
 
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
-_LENGTH: Final = re.compile(rb"[0-9]{1,19}\Z")
+_REQUEST_ID: Final = b"x-request-id"
+_LENGTH: Final = b"content-length"
+_CODING: Final = b"transfer-encoding"
+_IS_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+_IS_LENGTH: Final = re.compile(rb"[0-9]{1,19}\Z")
 _CR, _LF, _NUL = b"\r\n\0"  # numbers, which are found in bytes without a detour over an exception
 _CLOSE: Final = (b"connection", b"close")
 _BODY_LEFT: Final = frozenset({408, 413})
@@ -89,14 +92,15 @@ class ContextMiddleware:
                 await self._app(scope, receive, send)
             return
         headers = headers_of(scope)
-        exchange = self._exchange(scope, headers)
+        names = [name for name, _ in headers]
+        exchange = self._exchange(scope, headers, names)
         guard = StallGuard(send, self._send_stall())
         answer = exchange.answer = _ClientAnswer(guard, exchange, scope)
         cancelled = True
         try:
             with guard:
                 try:
-                    problem = _problem(scope, headers)
+                    problem = _problem(scope, headers, names)
                     if problem is not None:
                         raise problem
                     await self._app({**scope, SCOPE_KEY: exchange, "headers": list(headers)}, receive, answer)
@@ -113,13 +117,13 @@ class ContextMiddleware:
             self._log(scope, exchange)
             _let_go(exchange)
 
-    def _exchange(self, scope: Scope, headers: Headers) -> Exchange:
+    def _exchange(self, scope: Scope, headers: Headers, names: list[bytes]) -> Exchange:
         found = scope.get(SCOPE_KEY)
         if isinstance(found, Exchange):
             return found
-        given = header(headers, b"x-request-id") if self._trust_request_id else None
-        request_id = given if given is not None and _REQUEST_ID.match(given) else self._new_id()
-        return Exchange(request_id=request_id, headers=headers, started=self._clock())
+        given = header(headers, _REQUEST_ID) if self._trust_request_id and _REQUEST_ID in names else None
+        request_id = given if given is not None and _IS_REQUEST_ID.match(given) else self._new_id()
+        return Exchange(request_id, headers, self._clock())
 
     def _log(self, scope: Scope, exchange: Exchange) -> None:
         if self._access_log is None:
@@ -237,7 +241,7 @@ def _no_answer(exchange: Exchange) -> Exception:
     return RuntimeError("the app returned without an answer")
 
 
-def _problem(scope: Scope, headers: Headers) -> RequestError | None:
+def _problem(scope: Scope, headers: Headers, names: list[bytes]) -> RequestError | None:
     """What makes this request unfit to be read any further."""
     if len(headers) > MAX_HEADERS:
         return _unfit(f"The request has more than {MAX_HEADERS} headers.", "headers_too_large")
@@ -249,18 +253,12 @@ def _problem(scope: Scope, headers: Headers) -> RequestError | None:
         return _unfit(f"The path and its query are longer than {MAX_TARGET} bytes.", "headers_too_large")
     if _CR in joined or _LF in joined or _NUL in joined:
         return _unfit("A header of the request contains a control character.", code="invalid_header")
-    lengths: list[bytes] = []
-    encodings: list[bytes] = []
-    for name, value in headers:
-        if name == b"content-length":
-            lengths.append(value)
-        elif name == b"transfer-encoding":
-            encodings.append(value)
-    if lengths and encodings:
+    lengths, codings = names.count(_LENGTH), names.count(_CODING)
+    if lengths and codings:
         return _unfit("The request has both Content-Length and Transfer-Encoding.")
-    if len(lengths) > 1 or (lengths and not _LENGTH.match(lengths[0])):
+    if lengths and (lengths > 1 or not _IS_LENGTH.match(headers[names.index(_LENGTH)][1])):
         return _unfit("The request's Content-Length is not one decimal number.")
-    if len(encodings) > 1 or (encodings and encodings[0].strip().lower() != b"chunked"):
+    if codings and (codings > 1 or headers[names.index(_CODING)][1].strip().lower() != b"chunked"):
         return _unfit("The request's Transfer-Encoding is not understood; only chunked is.")
     return None
 

@@ -59,12 +59,13 @@ class DrainMiddleware:
         if exchange.operation in ALWAYS:
             await self._app(scope, receive, send)
             return
-        if self._drain.draining:
+        drain = self._drain
+        if drain.draining:
             await _refuse(scope, exchange, send)
             return
         answer, send = exchange.watched(send)
         running = Interrupt()
-        self._drain.running.add(running)
+        drain.running.add(running)
         try:
             with running:
                 await self._app(scope, receive, send)
@@ -75,7 +76,7 @@ class DrainMiddleware:
                     await _cut(scope, exchange, answer, send)
             raise
         finally:
-            self._drain.running.discard(running)
+            drain.running.discard(running)
         await _cut(scope, exchange, answer, send)
 
 

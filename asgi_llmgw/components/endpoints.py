@@ -22,9 +22,36 @@ class EndpointsMiddleware:
         self._fallback = fallback
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await self._http(scope, receive, send)
-        elif scope["type"] == "lifespan":
+        if scope["type"] != "http":
+            await self._other(scope, receive, send)
+            return
+        exchange = Exchange.get_or_create(scope)
+        found = match_endpoint(scope["method"], route_path(scope), exchange.headers)
+        if isinstance(found, Endpoint):
+            exchange.operation = found.operation
+            exchange.client_protocol = found.protocol
+            exchange.endpoint = found.template
+            exchange.response_id = found.response_id
+            if found.operation != "chat":
+                exchange.model = found.model
+            # from here on the path is the protocol's own, wherever we are mounted
+            path = found.path
+            canonical = {**scope, "path": path, "raw_path": path.encode(), "root_path": "", SCOPE_KEY: exchange}
+            await self._app(canonical, receive, send)
+        elif found is not None:
+            await _refuse_method(scope, send, exchange, found)
+        elif self._fallback is not None:
+            await self._fallback(scope, receive, send)
+        else:
+            error = RequestError(
+                "Nothing is served at this path; chat completions are at /v1/chat/completions.",
+                kind="not_found",
+                code="unknown_url",
+            )
+            await _refuse(scope, send, exchange, error)
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket" and (self._fallback is None or _is_ours(scope)):
             await deny_websocket(scope, send)
@@ -33,41 +60,17 @@ class EndpointsMiddleware:
         else:
             raise ValueError(f"the scope type {scope['type']!r} is not served")
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange.get_or_create(scope)
-        match match_endpoint(scope["method"], route_path(scope), exchange.headers):
-            case Endpoint() as endpoint:
-                exchange.operation = endpoint.operation
-                exchange.client_protocol = endpoint.protocol
-                exchange.endpoint = endpoint.template
-                exchange.response_id = endpoint.response_id
-                if endpoint.operation != "chat":
-                    exchange.model = endpoint.model
-                # from here on the path is the protocol's own, wherever we are mounted
-                path = endpoint.path
-                canonical = {**scope, "path": path, "raw_path": path.encode(), "root_path": "", SCOPE_KEY: exchange}
-                await self._app(canonical, receive, send)
-            case MethodNotAllowed() as refused:
-                exchange.client_protocol = refused.protocol
-                exchange.endpoint = refused.template
-                if (header(exchange.headers, b"upgrade") or "").lower() == "websocket":
-                    # what a server hands on that has no WebSockets of its own
-                    await _refuse(scope, send, exchange, no_websockets(), status=UPGRADE_REQUIRED)
-                    return
-                allow = ", ".join(refused.allow)
-                error = RequestError(
-                    f"This path answers {allow} only.", kind="method_not_allowed", code="method_not_allowed"
-                )
-                await _refuse(scope, send, exchange, error, ((b"allow", allow.encode()),))
-            case None if self._fallback is not None:
-                await self._fallback(scope, receive, send)
-            case None:
-                error = RequestError(
-                    "Nothing is served at this path; chat completions are at /v1/chat/completions.",
-                    kind="not_found",
-                    code="unknown_url",
-                )
-                await _refuse(scope, send, exchange, error)
+
+async def _refuse_method(scope: Scope, send: Send, exchange: Exchange, refused: MethodNotAllowed) -> None:
+    exchange.client_protocol = refused.protocol
+    exchange.endpoint = refused.template
+    if (header(exchange.headers, b"upgrade") or "").lower() == "websocket":
+        # what a server hands on that has no WebSockets of its own
+        await _refuse(scope, send, exchange, no_websockets(), status=UPGRADE_REQUIRED)
+        return
+    allow = ", ".join(refused.allow)
+    error = RequestError(f"This path answers {allow} only.", kind="method_not_allowed", code="method_not_allowed")
+    await _refuse(scope, send, exchange, error, ((b"allow", allow.encode()),))
 
 
 async def _refuse(
