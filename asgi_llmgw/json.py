@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json as _stdlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias
 
@@ -154,10 +154,10 @@ class Document(bytes):
 
     is_plain: bool | None = None
     _unusable: tuple[str, str] | None = None
-    _members: dict[str, msgspec.Raw] | None = None
+    _members: Mapping[str, msgspec.Raw] | None = None
     _compact: bool | None = None
 
-    def members(self) -> dict[str, msgspec.Raw]:
+    def members(self) -> Mapping[str, msgspec.Raw]:
         """The top-level members, each value as its own undecoded bytes.
 
         Raises:
@@ -207,7 +207,7 @@ class Document(bytes):
         return changed
 
 
-def members(body: bytes) -> dict[str, msgspec.Raw]:
+def members(body: bytes) -> Mapping[str, msgspec.Raw]:
     """The top-level members of an object, each value as its own undecoded bytes.
 
     Raises:
