@@ -82,7 +82,7 @@ class RouterMiddleware:
                 timeout=self._body_timeout,
                 min_rate=self._body_min_rate,
             )
-            body = Document(read)
+            body = Document.of(read)
             if protocol == "openai_chat" and exchange.operation in (None, "chat"):
                 body = _as_chat(body)
             head = self._head(exchange, protocol, path_with_query(scope), body)
@@ -156,7 +156,7 @@ def _as_chat(body: Document) -> Document:
         return body
     if "input" not in found or "messages" in found:
         return body
-    return Document(translate_request(body, source="openai_responses", target="openai_chat").body)
+    return Document.of(translate_request(body, source="openai_responses", target="openai_chat").body)
 
 
 def _is_name(model: str) -> bool:
