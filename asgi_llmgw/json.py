@@ -11,12 +11,14 @@ import json as _stdlib
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
 JSONValue: TypeAlias = "bool | int | float | str | list[JSONValue] | dict[str, JSONValue] | None"
 JSONObject: TypeAlias = dict[str, JSONValue]
+DecodedObject: TypeAlias = dict[str, Any]
+"""A `JSONObject` inside the type of something decoded, where a recursive type cannot stand."""
 _Container: TypeAlias = "JSONObject | list[JSONValue]"
 
 MAX_DEPTH: Final = 64
@@ -236,18 +238,23 @@ def with_members(body: bytes, changes: Mapping[str, JSONValue]) -> Document:
     Raises:
         JSONError: `body` is not a JSON object.
     """
-    found = {**members(body)}
+    changed = {**members(body)}
     for name, value in changes.items():
-        found[name] = msgspec.Raw(dumps(value))
-    changed = Document(dumps(found))
-    changed._members = found
-    return changed
+        changed[name] = msgspec.Raw(dumps(value))
+    return _written(changed)
+
+
+def _written(found: Mapping[str, msgspec.Raw]) -> Document:
+    document = Document(dumps(found))
+    document._members = found
+    return document
 
 
 def replace_model(body: bytes, model: str) -> bytes:
     """Change the value of `model`, keeping the bytes of every other value (and all of them if it is that already)."""
     document = body if isinstance(body, Document) else Document.of(body.removeprefix(_BOM))
-    raw = document.members().get("model")
+    found = document.members()
+    raw = found.get("model")
     if raw is not None:
         if _value.decode(raw) == model:
             return document
@@ -255,7 +262,7 @@ def replace_model(body: bytes, model: str) -> bytes:
             spliced = _with_model_in_place(bytes(document).removeprefix(_BOM), bytes(raw), model)
             if spliced is not None:
                 return spliced
-    return with_members(document, {"model": model})
+    return _written({**found, "model": msgspec.Raw(dumps(model))})
 
 
 def _with_model_in_place(body: bytes, raw: bytes, model: str) -> bytes | None:
