@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import json as _stdlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
 JSONValue: TypeAlias = "bool | int | float | str | list[JSONValue] | dict[str, JSONValue] | None"
 JSONObject: TypeAlias = dict[str, JSONValue]
+DecodedObject: TypeAlias = dict[str, Any]
+"""A `JSONObject` inside the type of something decoded, where a recursive type cannot stand."""
 _Container: TypeAlias = "JSONObject | list[JSONValue]"
 
 MAX_DEPTH: Final = 64
@@ -153,28 +155,37 @@ class Document(bytes):
     """
 
     is_plain: bool | None = None
+    _text: bytes | None = None
     _unusable: tuple[str, str] | None = None
-    _members: dict[str, msgspec.Raw] | None = None
+    _members: Mapping[str, msgspec.Raw] | None = None
     _compact: bool | None = None
 
-    def members(self) -> dict[str, msgspec.Raw]:
+    @classmethod
+    def of(cls, text: bytes) -> Document:
+        """One of plain bytes, which are kept to be read: otherwise they are copied once more for that."""
+        document = cls(text)
+        document._text = text
+        return document
+
+    def members(self) -> Mapping[str, msgspec.Raw]:
         """The top-level members, each value as its own undecoded bytes.
 
         Raises:
             JSONError: not a JSON object, or with far more values than `MAX_NODES`.
         """
-        if self._members is None:
-            if self._unusable is not None:
-                message, code = self._unusable
-                raise JSONError(message, code=code)
-            try:
-                _check_text(self)
-                # of a copy: what is raw keeps alive what it is a part of, and would keep it in a circle
-                self._members = members(bytes(self))
-            except JSONError as exc:
-                # not the error itself, whose traceback would keep this alive
-                self._unusable = str(exc), exc.code
-                raise
+        if self._members is not None:
+            return self._members
+        if self._unusable is not None:
+            message, code = self._unusable
+            raise JSONError(message, code=code)
+        try:
+            _check_text(self)
+            # not of itself: what is raw keeps alive what it is a part of, and would keep it in a circle
+            self._members = members(bytes(self) if self._text is None else self._text)
+        except JSONError as exc:
+            # not the error itself, whose traceback would keep this alive
+            self._unusable = str(exc), exc.code
+            raise
         return self._members
 
     def is_compact(self) -> bool:
@@ -185,29 +196,13 @@ class Document(bytes):
         """
         if self._compact is None:
             found = self.members()
-            names = "".join(found).encode("utf-8", "surrogatepass")
-            # two quotes and a colon for each, a comma or the last bracket after it, and the first bracket
-            length = len(names) + 4 * len(found) + sum(map(len, found.values())) + 1
+            # a list of the names has all that stands around the values but a colon for each
+            length = len(_encoder.encode([*found])) + len(found) + sum(map(len, found.values()))
             self._compact = length == len(self)
         return self._compact
 
-    def with_value(self, name: str, value: JSONValue) -> Document:
-        """The same with another value for a member, or with one more; only for a compact one."""
-        view, raw, at = memoryview(self), dumps(value), 1
-        for known, old in self.members().items():
-            at += len(known.encode("utf-8", "surrogatepass")) + 3
-            if known == name:
-                changed = Document(b"".join((view[:at], raw, view[at + len(old) :])))
-                break
-            at += len(old) + 1
-        else:
-            changed = Document(b"".join((view[:-1], b",", dumps(name), b":", raw, b"}")))
-        changed._members = {**self.members(), name: msgspec.Raw(raw)}
-        changed._compact = True
-        return changed
 
-
-def members(body: bytes) -> dict[str, msgspec.Raw]:
+def members(body: bytes) -> Mapping[str, msgspec.Raw]:
     """The top-level members of an object, each value as its own undecoded bytes.
 
     Raises:
@@ -237,45 +232,57 @@ def elements(body: bytes) -> list[msgspec.Raw]:
         raise JSONError("nested too deep", code="json_too_deep") from None
 
 
-def with_members(body: bytes, changes: dict[str, JSONValue]) -> bytes:
+def with_members(body: bytes, changes: Mapping[str, JSONValue]) -> Document:
     """Set top-level members, keeping the bytes of every other value.
 
     Raises:
         JSONError: `body` is not a JSON object.
     """
-    if isinstance(body, Document) and body.is_compact():
-        for name, value in changes.items():
-            body = body.with_value(name, value)
-        return body
-    return dumps({**members(body), **changes})
+    changed = {**members(body)}
+    for name, value in changes.items():
+        changed[name] = msgspec.Raw(dumps(value))
+    return _written(changed)
+
+
+def _written(found: Mapping[str, msgspec.Raw]) -> Document:
+    document = Document(dumps(found))
+    document._members = found
+    return document
 
 
 def replace_model(body: bytes, model: str) -> bytes:
     """Change the value of `model`, keeping the bytes of every other value (and all of them if it is that already)."""
-    if not isinstance(body, Document):
-        body = body.removeprefix(_BOM)
-    raw = members(body).get("model")
-    if raw is None:
-        return with_members(body, {"model": model})
-    if _value.decode(raw) == model:
-        return body
-    if isinstance(body, Document):
-        if body.is_compact():
-            return body.with_value("model", model)
-        body = bytes(body).removeprefix(_BOM)
+    document = body if isinstance(body, Document) else Document.of(body.removeprefix(_BOM))
+    found = document.members()
+    raw = found.get("model")
+    if raw is not None:
+        if _value.decode(raw) == model:
+            return document
+        if not document.is_compact():
+            spliced = _with_model_in_place(bytes(document).removeprefix(_BOM), bytes(raw), model)
+            if spliced is not None:
+                return spliced
+    return _written({**found, "model": msgspec.Raw(dumps(model))})
+
+
+def _with_model_in_place(body: bytes, raw: bytes, model: str) -> bytes | None:
+    """The same with another value for `model`, and every space as it was; None where it is not clear which it is."""
     if body.count(_MODEL) == 1 and not (b"\\" in body and b"\\u00" in body):
         # there is no other string or name like it, so this is the outer one
         colon = _COLON.match(body, body.find(_MODEL) + len(_MODEL))
-        if colon is not None and body.startswith(bytes(raw), colon.end()):
-            return body[: colon.end()] + dumps(model) + body[colon.end() + len(bytes(raw)) :]
-    spans = list(re.finditer(rb'"model"\s*:\s*(%b)' % re.escape(bytes(raw)), body))
-    if len(spans) == 1:
-        start, end = spans[0].span(1)
-        spliced = body[:start] + dumps(model) + body[end:]
-        # the one span may belong to an inner object, with the outer key written in escapes
-        if _value.decode(members(spliced)["model"]) == model:
-            return spliced
-    return with_members(body, {"model": model})
+        if colon is not None and body.startswith(raw, colon.end()):
+            return _spliced(body, colon.end(), len(raw), model)
+    spans = list(re.finditer(rb'"model"\s*:\s*(%b)' % re.escape(raw), body))
+    if len(spans) != 1:
+        return None
+    spliced = _spliced(body, spans[0].start(1), len(raw), model)
+    # the one span may belong to an inner object, with the outer key written in escapes
+    return spliced if _value.decode(members(spliced)["model"]) == model else None
+
+
+def _spliced(body: bytes, start: int, length: int, value: JSONValue) -> bytes:
+    view = memoryview(body)
+    return b"".join((view[:start], dumps(value), view[start + length :]))
 
 
 def repeated_member(body: bytes, names: tuple[str, ...]) -> str | None:
@@ -283,7 +290,11 @@ def repeated_member(body: bytes, names: tuple[str, ...]) -> str | None:
 
     A second full parse happens only when the text gives a reason for suspicion.
     """
-    if _tells_members_apart(body):
+    try:
+        if isinstance(body, Document) and body.is_compact():
+            return None
+    except JSONError:
+        # whoever wants one of them is told why there are none
         return None
     found = _any_of(names).findall(body)
     # one byte is found much faster than several
@@ -303,14 +314,6 @@ def repeated_member(body: bytes, names: tuple[str, ...]) -> str | None:
     except RecursionError:
         return names[0]
     return next((name for name in names if pairs.count(name) > 1), None)
-
-
-def _tells_members_apart(body: bytes) -> bool:
-    """Whether it is known that none of them stands twice, or that there are none: whoever wants one is told why."""
-    try:
-        return isinstance(body, Document) and body.is_compact()
-    except JSONError:
-        return True
 
 
 @lru_cache(maxsize=64)

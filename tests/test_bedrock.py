@@ -79,6 +79,15 @@ async def test_the_bytes_of_all_other_values_are_kept() -> None:
     assert b"stream" not in sent and b"model" not in sent
 
 
+async def test_an_attempt_that_fails_takes_nothing_from_the_next() -> None:
+    told = b"".join(messages_stream("Hi"))
+    gateway, upstream = house(FakeResponse([b"{}"], status=500), FakeResponse(amazon(told), headers=AMAZON))
+    answer = await ask(gateway, {**HELLO, "model": "any", "stream": True})
+    assert (answer.status, events(answer.body)) == (200, events(told))
+    first, second = upstream.requests
+    assert (first.url, first.body) == (second.url, second.body)
+
+
 @pytest.mark.parametrize("size", [1, 7, 64, 100_000])
 async def test_a_stream_is_anthropics_again_however_it_is_cut(size: int) -> None:
     """F4"""

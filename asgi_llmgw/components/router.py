@@ -16,13 +16,13 @@ from asgi_llmgw.asgi import (
     send_gone,
 )
 from asgi_llmgw.errors import GatewayError, RequestError
-from asgi_llmgw.exchange import Exchange, Target
+from asgi_llmgw.exchange import Exchange, Principal, Target
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.json import Document, JSONError
 from asgi_llmgw.operations.table import wire
 from asgi_llmgw.protocols import RequestHead, codec
 from asgi_llmgw.render import send_error
-from asgi_llmgw.routing.policy import Balancer
+from asgi_llmgw.routing.policy import Balancer, Strategy
 from asgi_llmgw.routing.routes import Route, RouteTable
 from asgi_llmgw.routing.sessions import session_of
 from asgi_llmgw.translate import translate_request
@@ -82,7 +82,7 @@ class RouterMiddleware:
                 timeout=self._body_timeout,
                 min_rate=self._body_min_rate,
             )
-            body = Document(read)
+            body = Document.of(read)
             if protocol == "openai_chat" and exchange.operation in (None, "chat"):
                 body = _as_chat(body)
             head = self._head(exchange, protocol, path_with_query(scope), body)
@@ -109,8 +109,8 @@ class RouterMiddleware:
         if exchange.model is not None:
             # the path has named it
             return RequestHead(exchange.model, stream=False)
-        written = wire(exchange.operation, protocol)
-        return codec(protocol).peek(path, body) if written is None else written.peek(path, body)
+        spoken = wire(exchange.operation, protocol) or codec(protocol)
+        return spoken.peek(path, body)
 
     def _choose(self, exchange: Exchange, route: Route, body: bytes) -> None:
         """Where the request may go, in the order to try: the route's own targets, then those of its fallbacks.
@@ -118,22 +118,31 @@ class RouterMiddleware:
         A fallback is another model of the gateway's, so the caller must be allowed to use it. Which session it is does
         not matter where there is no choice.
         """
-        principal, balancer = exchange.principal, self._balancer
-        ways = [(route.strategy, route.targets_for(exchange.model or ""))]
-        for name in route.fallbacks:
-            fallback = self._table.match(name)
-            if fallback is not None and (principal is None or principal.may_use(name)):
-                ways.append((fallback.strategy, fallback.targets_for(name)))
+        targets, balancer, principal = route.targets_for(exchange.model or ""), self._balancer, exchange.principal
+        others = self._fallbacks(route, principal) if route.fallbacks else []
         exchange.session = None
-        if balancer is not None and (len(ways) > 1 or balancer.has_choice(ways[0][1])):
+        if not others and (balancer is None or not balancer.has_choice(targets)):
+            exchange.targets = targets
+            return
+        ways = [(route.strategy, targets), *others]
+        if balancer is not None:
             exchange.session = session_of(exchange.headers, body) if route.sticky else None
             ways = [(way, balancer.order(targets, way, session=exchange.session)) for way, targets in ways]
         exchange.targets = ways[0][1] if len(ways) == 1 else _each_once([targets for _, targets in ways])
 
+    def _fallbacks(self, route: Route, principal: Principal | None) -> list[tuple[Strategy, tuple[Target, ...]]]:
+        found = []
+        for name in route.fallbacks:
+            fallback = self._table.match(name)
+            if fallback is not None and (principal is None or principal.may_use(name)):
+                found.append((fallback.strategy, fallback.targets_for(name)))
+        return found
+
     def _find(self, exchange: Exchange, model: str) -> Route:
-        route = self._table.match(model) if _is_name(model) else None
-        allowed = exchange.principal is None or exchange.principal.may_use(model)
-        if route is None or not allowed:
+        table, principal = self._table, exchange.principal
+        # a name that is configured needs no look, and globs are for what can be one
+        route = table.exact.get(model) or (table.match(model) if _is_name(model) else None)
+        if route is None or not (principal is None or principal.may_use(model)):
             raise RequestError(
                 f"The model {_shown(model)!r} does not exist or you do not have access to it.",
                 kind="model_not_found",
@@ -156,7 +165,7 @@ def _as_chat(body: Document) -> Document:
         return body
     if "input" not in found or "messages" in found:
         return body
-    return Document(translate_request(body, source="openai_responses", target="openai_chat").body)
+    return Document.of(translate_request(body, source="openai_responses", target="openai_chat").body)
 
 
 def _is_name(model: str) -> bool:
@@ -169,15 +178,22 @@ def _shown(model: str) -> str:
 
 
 def _check_media(headers: Headers) -> None:
-    kind = b"application/json"
-    for name, value in headers:
-        if name == b"content-type":
-            kind = value.partition(b";")[0].strip().lower()
-        elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
-            raise RequestError(
-                "Compressed request bodies are not accepted; send the JSON as it is.", kind="unsupported_media_type"
-            )
+    named = dict(headers)
+    if b"content-encoding" in named:
+        _check_encoding(headers)
+    kind = named.get(b"content-type", b"application/json")
+    if kind in _JSON_TYPES:
+        return
+    kind = kind.partition(b";")[0].strip().lower()
     if kind not in _JSON_TYPES and not kind.endswith(b"+json"):
         raise RequestError(
             "The request body must be JSON (content-type: application/json).", kind="unsupported_media_type"
         )
+
+
+def _check_encoding(headers: Headers) -> None:
+    for name, value in headers:
+        if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            raise RequestError(
+                "Compressed request bodies are not accepted; send the JSON as it is.", kind="unsupported_media_type"
+            )

@@ -95,7 +95,7 @@ class BedrockMessages:
             raise InvalidRequest(
                 "Amazon Bedrock has no such operation.", kind="unsupported", code="unsupported_operation"
             )
-        fields = members(body)
+        fields = dict(members(body))
         model = as_str(_read(fields.pop("model", None)))
         stream = _read(fields.pop("stream", None)) is True
         if not model or model in (".", ".."):

@@ -56,7 +56,7 @@ class VertexMessages:
             InvalidRequest: it is neither a Messages request nor a count.
         """
         kept = tuple(pair for pair in headers if pair[0] != b"anthropic-version")
-        fields = members(body)
+        fields = dict(members(body))
         fields.pop("anthropic_version", None)
         added: JSONObject = {"anthropic_version": VERSION}
         if url.endswith(_COUNT):

@@ -20,7 +20,6 @@ class _Head(msgspec.Struct):
     stream: bool | None = None
 
 
-_NULL: Final = msgspec.Raw(b"null")
 _read_head: Final = msgspec.json.Decoder(_Head).decode
 _text: Final = msgspec.json.Decoder(str).decode
 _choice: Final = msgspec.json.Decoder(bool | None).decode
@@ -31,11 +30,12 @@ def plain_head(body: bytes) -> RequestHead | None:
     try:
         if isinstance(body, Document):
             found = body.members()
-            model, stream = _text(found.get("model", _NULL)), _choice(found.get("stream", _NULL))
+            model = _text(found["model"])
+            stream = _choice(found["stream"]) if "stream" in found else None
         else:
             head = _read_head(body)
             model, stream = head.model, head.stream
-    except (msgspec.DecodeError, ValueError, RecursionError):
+    except (KeyError, msgspec.DecodeError, ValueError, RecursionError):
         return None
     return RequestHead(model, stream or False) if model else None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
@@ -63,22 +63,27 @@ class Route:
 
 
 class RouteTable:
-    """All routes. Exact names win over globs, longer globs over shorter ones, and `default` takes the rest."""
+    """All routes. Exact names win over globs, longer globs over shorter ones, and `default` takes the rest.
+
+    Attributes:
+        routes: in the configured order.
+        exact: those that stand for one name, by it.
+    """
 
     def __init__(self, routes: Iterable[Route], *, default: Route | None = None) -> None:
         ordered = tuple(routes)
-        self._exact = {route.name: route for route in ordered if not route.is_glob}
+        self.exact: Mapping[str, Route] = {route.name: route for route in ordered if not route.is_glob}
         self._globs = sorted((route for route in ordered if route.is_glob), key=lambda route: -len(route.name))
         self._default = default
         self.routes = ordered if default is None else (*ordered, default)
 
     def match(self, model: str) -> Route | None:
         """The route for a model name, None if there is none."""
-        found = self._exact.get(model)
+        found = self.exact.get(model)
         if found is not None:
             return found
         return next((route for route in self._globs if fnmatchcase(model, route.name)), self._default)
 
     def names(self) -> tuple[str, ...]:
         """The model names a client can ask for by name, in the configured order: globs are left out."""
-        return tuple(self._exact)
+        return tuple(self.exact)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, TypeAlias, cast
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
 from asgi_llmgw.ir import ChatResponse, Choice, FinishKind, TextPart, Usage
-from asgi_llmgw.json import JSONObject
+from asgi_llmgw.json import DecodedObject
 from asgi_llmgw.protocols.plain import only_these
 
 from .usage import decode_usage
-from .wire import finish_in
+from .wire import FINISH_IN, finish_in
 
 _Nothing: TypeAlias = Annotated[list[None], msgspec.Meta(max_length=0)] | None
 
@@ -43,7 +43,7 @@ class _PlainAnswer(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     kind: str = msgspec.field(default="", name="object")
     created: int | None = None
     model: str = ""
-    usage: dict[str, object] | None = None
+    usage: DecodedObject | None = None
     service_tier: str | None = None
     system_fingerprint: str | None = None
 
@@ -69,31 +69,31 @@ def plain_answer(body: bytes) -> ChatResponse | None:
         id=answer.id,
         model=answer.model,
         created=answer.created,
-        usage=decode_usage(cast(JSONObject | None, answer.usage)),
+        usage=decode_usage(answer.usage),
         service_tier=answer.service_tier or None,
         system_fingerprint=answer.system_fingerprint or None,
     )
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     content: str
-    tool_calls: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    function_call: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    tool_calls: _Nothing = None
+    function_call: None = None
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     message: _Message
-    finish_reason: str
-    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    finish_reason: Annotated[str, msgspec.Meta(min_length=1)]
+    error: None = None
 
 
-class _Answer(msgspec.Struct):
-    choices: list[_Choice]
-    usage: dict[str, object] | None = None
-    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+class _Answer(msgspec.Struct, gc=False):
+    choices: Annotated[list[_Choice], msgspec.Meta(min_length=1)]
+    usage: DecodedObject | None = None
+    error: None = None
 
 
-_skim: Final = msgspec.json.Decoder(_Answer).decode
+_skim: Final = msgspec.json.Decoder(_Answer)
 
 
 def skim_response(body: bytes) -> tuple[Usage | None, FinishKind] | None:
@@ -103,16 +103,7 @@ def skim_response(body: bytes) -> tuple[Usage | None, FinishKind] | None:
     """
     if not body.isascii() or b"\\ud" in body:
         return None
-    try:
-        answer = _skim(body)
-    except (msgspec.DecodeError, ValueError, RecursionError):
+    answer = only_these(_skim, body)
+    if answer is None:
         return None
-    if answer.error is not msgspec.UNSET or not answer.choices:
-        return None
-    for choice in answer.choices:
-        message = choice.message
-        plain = message.tool_calls is message.function_call is choice.error is msgspec.UNSET
-        if not plain or not choice.finish_reason:
-            return None
-    usage = decode_usage(cast(JSONObject | None, answer.usage))
-    return usage, finish_in(answer.choices[0].finish_reason, calls=False).kind
+    return decode_usage(answer.usage), FINISH_IN.get(answer.choices[0].finish_reason, "other")

@@ -45,21 +45,21 @@ class _Told(msgspec.Struct, gc=False):
 
 def decode_usage(value: JSONValue) -> Usage | None:
     """The `usage` of an answer, None where there is none."""
-    raw = as_object(value)
-    if not raw:
+    if not isinstance(value, dict) or not value:
         return None
-    told = plain_usage(raw) or _believable(raw)
+    told = plain_usage(value) or _believable(value)
     prompt = told.prompt_tokens_details or _NO_PROMPT
     completion = told.completion_tokens_details or _NO_COMPLETION
-    output_tokens = told.completion_tokens
-    if told.prompt_tokens is not None and output_tokens is not None and told.total_tokens is not None:
+    input_tokens, output_tokens, total = told.prompt_tokens, told.completion_tokens, told.total_tokens
+    rest = total - input_tokens if total is not None and input_tokens is not None else 0
+    if output_tokens is not None and output_tokens < rest:
         # xAI and Google's own layer count the reasoning in the total only
-        output_tokens = max(output_tokens, told.total_tokens - told.prompt_tokens)
+        output_tokens = rest
     cached = prompt.cached_tokens
     if cached is None:
         cached = told.cached_tokens if told.prompt_cache_hit_tokens is None else told.prompt_cache_hit_tokens
     return Usage(
-        input_tokens=told.prompt_tokens,
+        input_tokens=input_tokens,
         output_tokens=output_tokens,
         cache_read_tokens=cached,
         cache_write_tokens=prompt.cache_write_tokens,
@@ -69,7 +69,7 @@ def decode_usage(value: JSONValue) -> Usage | None:
         image_input_tokens=prompt.image_tokens,
         accepted_prediction_tokens=completion.accepted_prediction_tokens,
         rejected_prediction_tokens=completion.rejected_prediction_tokens,
-        raw=raw,
+        raw=value,
     )
 
 
