@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from asgi_llmgw._types import Headers, Receive, Scope, Send
@@ -47,7 +48,19 @@ DRAIN_SECONDS: Final = 30.0
 FINISH_GRACE: Final = 10.0
 """Seconds a stream may go on without data once the answer is finished: some servers only send heartbeats then."""
 _WHOLE: Final[Headers] = (*UNCACHED, (b"content-type", b"application/json"))
+_STREAM: Final[Headers] = (*STREAMING, (b"content-type", b"text/event-stream; charset=utf-8"))
 _ACCEPT: Final = {True: b"text/event-stream", False: b"application/json"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """What all calls to one provider have in common."""
+
+    provider: Provider
+    max_answer: int
+    finish_grace: float
+    carriers_key: bytes
+    clock: Callable[[], float]
 
 
 class ProxyApp:
@@ -78,27 +91,15 @@ class ProxyApp:
         carriers_key: bytes = PROCESS_KEY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._provider = provider
+        self._settings = _Settings(provider, max_answer, finish_grace, carriers_key, clock)
         self._upstream = dress(upstream, provider.envelope, provider.signer)
         self._max_body = max_body
-        self._max_answer = max_answer
-        self._finish_grace = finish_grace
-        self._carriers_key = carriers_key
-        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         exchange, scope = Exchange.of(scope)
-        call = _Call(
-            self._provider,
-            exchange,
-            send,
-            max_answer=self._max_answer,
-            finish_grace=self._finish_grace,
-            carriers_key=self._carriers_key,
-            clock=self._clock,
-        )
+        call = _Call(self._settings, exchange, send)
         try:
             body = await read_body(receive, headers=exchange.headers, limit=self._max_body)
             request = call.prepare(path_with_query(scope), body)
@@ -117,70 +118,56 @@ class ProxyApp:
 class _Call:
     """One request to the vendor."""
 
-    def __init__(
-        self,
-        provider: Provider,
-        exchange: Exchange,
-        send: Send,
-        *,
-        max_answer: int,
-        finish_grace: float,
-        carriers_key: bytes,
-        clock: Callable[[], float],
-    ) -> None:
-        self._provider = provider
+    started = False
+    gone = False
+    _stream = False
+    _without_usage = False
+    _complete = False
+
+    def __init__(self, settings: _Settings, exchange: Exchange, send: Send) -> None:
+        self._settings = settings
         self._exchange = exchange
         self._send = send
-        self._max_answer = max_answer
-        self._finish_grace = finish_grace
-        self._carriers_key = carriers_key
-        self._clock = clock
-        self._protocol: Protocol = exchange.upstream_protocol or provider.protocols[0]
+        self._protocol: Protocol = exchange.upstream_protocol or settings.provider.protocols[0]
         self._codec: UpstreamCodec = upstream_codec(self._protocol)
-        self._stream = False
-        self._without_usage = False
-        self._complete = False
         self._held = HeldCall()
-        self.started = False
-        self.gone = False
 
     def prepare(self, path: str, body: bytes) -> UpstreamRequest:
         """The request for the vendor: its path is built from the model alone, never from the client's path."""
-        self._provider.check_usable()
-        exchange = self._exchange
+        provider, exchange, protocol = self._settings.provider, self._exchange, self._protocol
+        provider.check_usable()
         head = self._head(path, body)
-        self._stream = head.stream
+        stream = self._stream = head.stream
         if exchange.provider is None:
-            exchange.provider = self._provider.name
+            exchange.provider = provider.name
         model = exchange.upstream_model = exchange.upstream_model or head.model
-        facts = self._provider.profile_for(model)
+        facts = provider.profile_for(model)
         if not exchange.translated and carries_state(body):
-            signed = facts.thought_signatures
-            cleaned = without_foreign_state(body, self._protocol, self._carriers_key, signed_calls=signed)
+            key, signed = self._settings.carriers_key, facts.thought_signatures
+            cleaned = without_foreign_state(body, protocol, key, signed_calls=signed)
             if cleaned is not body:
                 body, exchange.diagnostics = cleaned, (*exchange.diagnostics, TAKEN_OUT)
         if exchange.written is None or body is not exchange.written[0] or head.model != model:
             encoded = self._codec.with_model(path, body, model)
             path, body = encoded.path, encoded.body
-        if head.stream and not exchange.translated and facts.stream_usage:
-            asked = ask_for_usage(self._protocol, body)
+        if stream and not exchange.translated and facts.stream_usage:
+            asked = ask_for_usage(protocol, body)
             if asked is not None:
                 body, self._without_usage = asked, True
         return UpstreamRequest(
-            url=self._provider.url(self._protocol, path, model=model),
-            headers=self._provider.request_headers(
-                exchange.headers, accept=_ACCEPT[head.stream], credential=exchange.credential
-            ),
+            url=provider.url(protocol, path, model=model),
+            headers=provider.request_headers(exchange.headers, accept=_ACCEPT[stream], credential=exchange.credential),
             body=body,
-            stream=head.stream,
-            timeouts=self._provider.timeouts,
+            stream=stream,
+            timeouts=provider.timeouts,
         )
 
     def _head(self, path: str, body: bytes) -> RequestHead:
         """Model and stream, unless these very bytes have told them already."""
         exchange = self._exchange
-        if exchange.written is not None and body is exchange.written[0]:
-            return exchange.written[1]
+        written = exchange.written
+        if written is not None and body is written[0]:
+            return written[1]
         if body is exchange.seen_body and exchange.model is not None and self._protocol == exchange.client_protocol:
             return RequestHead(exchange.model, exchange.stream)
         return self._codec.peek(path, body)
@@ -192,7 +179,7 @@ class _Call:
             return None
         self.gone = True
         self._exchange.outcome = "client_disconnected"
-        return DRAIN_SECONDS if self._provider.on_disconnect == "drain" else 0.0
+        return DRAIN_SECONDS if self._settings.provider.on_disconnect == "drain" else 0.0
 
     async def let_go(self) -> None:
         """Close the call to the vendor although the answer hangs in a `send`."""
@@ -203,10 +190,11 @@ class _Call:
         """Make the call and pass the answer on."""
         try:
             async with self._held.open(upstream, request) as response:
-                if not 200 <= response.status < 300 or response.status in (204, 205):
+                if response.status != 200 and not _has_an_answer(response.status):
                     await self._refused(response)
                 elif self._stream:
-                    await self._sniff(response)
+                    answer, streams = await sniff(response)
+                    await (self._forward_stream(answer) if streams else self._forward_whole(answer))
                 else:
                     await self._forward_whole(response)
         except UpstreamError as error:
@@ -215,10 +203,6 @@ class _Call:
             # a server that says so when one writes to a client that has gone
             self.gone = True
             self._exchange.outcome = "client_disconnected"
-
-    async def _sniff(self, response: UpstreamResponse) -> None:
-        response, streams = await sniff(response)
-        await (self._forward_stream(response) if streams else self._forward_whole(response))
 
     async def _refused(self, response: UpstreamResponse) -> None:
         body = await response.aread(limit=MAX_ERROR)
@@ -235,19 +219,16 @@ class _Call:
         await self._whole(response.status, body)
 
     async def _forward_whole(self, response: UpstreamResponse) -> None:
-        body, exchange = await response.aread(limit=self._max_answer), self._exchange
+        body, exchange = await response.aread(limit=self._settings.max_answer), self._exchange
         if not exchange.translated:
             exchange.usage, exchange.finish_reason = skim_response(self._protocol, body)
-            exchange.first_token = self._clock()
+            exchange.first_token = self._settings.clock()
         await self._whole(200, body)
 
     async def _whole(self, status: int, body: bytes) -> None:
         self.started = True
         headers = [*_WHOLE, (b"content-length", b"%d" % len(body))]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._finish(body)
-
-    async def _finish(self, body: bytes) -> None:
         self._complete = True
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
@@ -276,7 +257,8 @@ class _Call:
             if not last:
                 raise InvalidUpstreamResponse("the upstream sent an empty stream")
             await self._start_stream()
-        await self._finish(last)
+        self._complete = True
+        await self._send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _forward_chunks(self, response: UpstreamResponse, passing: PassThrough | None, grace: Deadline) -> None:
         """Chunk for chunk; every `await send` waits until the client has taken it.
@@ -285,8 +267,8 @@ class _Call:
         """
         size = 0
         ends: float | None = None
-        clock = grace.loop.time
-        limit = min(self._max_answer, MAX_STREAM)
+        clock, send = grace.loop.time, self._send
+        limit = min(self._settings.max_answer, MAX_STREAM)
         turns = Turns()
         async for whole in response.aiter_raw():
             if ends is not None:
@@ -295,19 +277,17 @@ class _Call:
             if size > limit:
                 raise InvalidUpstreamResponse(f"the upstream sent more than {limit} bytes")
             for chunk in pieces(whole):
-                shown = chunk if passing is None else passing.forward(chunk)
-                if ends is not None:
-                    finished = b"data" in chunk
+                if passing is None:
+                    shown, finished = chunk, ends is None and tells_finish(self._protocol, chunk)
                 else:
-                    finished = tells_finish(self._protocol, chunk) if passing is None else passing.finished
-                if finished:
-                    ends = clock() + self._finish_grace
-                if passing is not None:
+                    shown, finished = passing.forward(chunk), passing.finished
                     self._note(passing)
+                if finished if ends is None else b"data" in chunk:
+                    ends = clock() + self._settings.finish_grace
                 if not self.started:
                     await self._start_stream()
                 if shown:
-                    await self._send({"type": "http.response.body", "body": shown, "more_body": True})
+                    await send({"type": "http.response.body", "body": shown, "more_body": True})
                 if turns.took(chunk):
                     await asyncio.sleep(0)
             if ends is not None:
@@ -316,28 +296,25 @@ class _Call:
                     return  # it says so many nothings that there is never anything to wait for
                 grace.after(left)
 
-    def _start_stream(self) -> Awaitable[None]:
-        return self._start(200, (*STREAMING, (b"content-type", b"text/event-stream; charset=utf-8")))
+    async def _start_stream(self) -> None:
+        self.started = True
+        await self._send({"type": "http.response.start", "status": 200, "headers": list(_STREAM)})
 
     def _note(self, passing: PassThrough) -> None:
         """Before the bytes go out: has content come, has the stream broken?"""
-        exchange = self._exchange
-        if passing.fault is not None and exchange.failure is not passing.fault:
-            exchange.fail(passing.fault)
+        exchange, fault = self._exchange, passing.fault
+        if fault is not None and exchange.failure is not fault:
+            exchange.fail(fault)
             if not self.started:
-                raise passing.fault
+                raise fault
         exchange.text_length = passing.text_length
-        if passing.content and exchange.first_token is None:
-            exchange.first_token = self._clock()
+        if exchange.first_token is None and passing.content:
+            exchange.first_token = self._settings.clock()
 
     def _settle(self, passing: PassThrough) -> None:
         self._exchange.usage = passing.usage
         if passing.finish_reason is not None:
             self._exchange.finish_reason = passing.finish_reason.kind
-
-    async def _start(self, status: int, headers: Headers) -> None:
-        self.started = True
-        await self._send({"type": "http.response.start", "status": status, "headers": list(headers)})
 
     async def fail(self, error: GatewayError) -> None:
         """Tell the client what went wrong, in the provider's protocol; nothing was sent before."""
@@ -346,3 +323,7 @@ class _Call:
         self._exchange.fail(error)
         self.started = self._complete = True
         await send_error(self._send, error, self._protocol, request_id=self._exchange.request_id)
+
+
+def _has_an_answer(status: int) -> bool:
+    return 200 <= status < 300 and status not in (204, 205)

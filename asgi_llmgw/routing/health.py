@@ -112,9 +112,10 @@ class Lane:
 
 
 class _Cell(msgspec.Struct):
-    """What happened in one tenth of a breaker's window."""
+    """What happened in one tenth of a breaker's window, until it `ends`."""
 
     number: int
+    ends: float
     total: int = 0
     failed: int = 0
 
@@ -249,14 +250,14 @@ class Health:
     def succeed(self, ticket: Ticket) -> None:
         """It has answered to the end."""
         self._end(ticket)
-        lane = ticket.lane
-        if self.policy.enabled and ticket.waited is not None and ticket.waited > self.policy.slow_seconds:
+        lane, waited = ticket.lane, ticket.waited
+        if waited is not None and waited > self.policy.slow_seconds and self.policy.enabled:
             self._count_failure(ticket)
         elif lane.open_until is None or ticket.probe:
             lane.failures_in_a_row = lane.opened = 0
             if ticket.probe:
                 self._close(lane)
-            self._remember(lane, failed=False)
+            self._cell(lane).total += 1
 
     def fail(self, ticket: Ticket, error: UpstreamError) -> None:
         """It did not answer, or not as it should."""
@@ -317,9 +318,10 @@ class Health:
             yield LaneView(lane.key, state, lane.in_flight, lane.latency, rests)
 
     def _end(self, ticket: Ticket) -> None:
-        ticket.lane.in_flight -= 1
-        if ticket.lane.probe is ticket:
-            ticket.lane.probe = None
+        lane = ticket.lane
+        lane.in_flight -= 1
+        if lane.probe is ticket:
+            lane.probe = None
 
     def _close(self, lane: Lane) -> None:
         """What was guessed is refuted."""
@@ -340,17 +342,18 @@ class Health:
             lane.latency = lane.latency * kept + seconds * (1 - kept)
         lane.measured = now
 
-    def _remember(self, lane: Lane, *, failed: bool) -> None:
-        number = int(self.clock() / self.policy.window * _CELLS)
-        recent = lane.recent
-        cell = recent[-1] if recent else None
-        if cell is None or cell.number != number:
-            cell = _Cell(number)
-            recent.append(cell)
-            while recent[0].number <= number - _CELLS:
-                recent.popleft()
-        cell.total += 1
-        cell.failed += failed
+    def _cell(self, lane: Lane) -> _Cell:
+        """Where what happens on a lane now is counted; what has left the window is forgotten."""
+        now, recent = self.clock(), lane.recent
+        if recent and now < recent[-1].ends:
+            return recent[-1]
+        seconds = self.policy.window / _CELLS
+        number = int(now / seconds)
+        cell = _Cell(number, (number + 1) * seconds)
+        recent.append(cell)
+        while recent[0].number <= number - _CELLS:
+            recent.popleft()
+        return cell
 
     def _count_failure(self, ticket: Ticket) -> None:
         lane, policy = ticket.lane, self.policy
@@ -360,7 +363,9 @@ class Health:
                 self._open(lane)
             return
         lane.failures_in_a_row += 1
-        self._remember(lane, failed=True)
+        cell = self._cell(lane)
+        cell.total += 1
+        cell.failed += 1
         total = sum(cell.total for cell in lane.recent)
         failed = sum(cell.failed for cell in lane.recent)
         often = total >= policy.minimum and failed >= policy.ratio * total

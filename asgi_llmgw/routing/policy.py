@@ -82,22 +82,25 @@ class Balancer:
         found: dict[Target, list[Lane]] = {}
         for target in targets:
             lanes = found[target] = self._all_lanes(target)
-            if len(lanes) == 1:
-                continue
-            name = target.provider
-            if session is not None:
-                lanes.sort(key=lambda lane: _pull(session, f"{lane.key.provider}#{lane.key.credential}", 1))
-                continue
-            turn = turns.get(name)
-            if turn is None:
-                turn = turns[name] = self._turns[name] = self._turns.get(name, -1) + 1
-            well = [lane for lane in lanes if self.health.usable(lane)]
-            resting = [lane for lane in lanes if lane not in well]
-            turn %= max(1, len(well))
-            lanes[:] = well[turn:] + well[:turn] + resting
-            if self._credentials[name].rotation == "least_busy":
-                lanes.sort(key=lambda lane: lane.in_flight)
+            if len(lanes) > 1:
+                self._arrange(lanes, turns, session)
         return found
+
+    def _arrange(self, lanes: list[Lane], turns: dict[str, int], session: str | None) -> None:
+        """Put the lane to take first in front; `turns` are the keys the request's other targets begin with."""
+        if session is not None:
+            lanes.sort(key=lambda lane: _pull(session, f"{lane.key.provider}#{lane.key.credential}", 1))
+            return
+        name = lanes[0].key.provider
+        turn = turns.get(name)
+        if turn is None:
+            turn = turns[name] = self._turns[name] = self._turns.get(name, -1) + 1
+        well = [lane for lane in lanes if self.health.usable(lane)]
+        resting = [lane for lane in lanes if lane not in well]
+        turn %= max(1, len(well))
+        lanes[:] = well[turn:] + well[:turn] + resting
+        if self._credentials[name].rotation == "least_busy":
+            lanes.sort(key=lambda lane: lane.in_flight)
 
     def _all_lanes(self, target: Target) -> list[Lane]:
         count = self._credentials.get(target.provider, _ONE_KEY).count

@@ -66,7 +66,8 @@ class RetryBudget:
 
     def earn(self) -> None:
         """A request went there for the first time."""
-        self._tokens = min(self._policy.budget_cap, self._tokens + self._policy.budget)
+        if self._tokens < self._policy.budget_cap:
+            self._tokens = min(self._policy.budget_cap, self._tokens + self._policy.budget)
 
     def spend(self, *, saved: bool = False) -> bool:
         """Whether a retry may go there; `done` has to follow if so.
@@ -148,16 +149,13 @@ class Attempts:
         session: str | None = None,
     ) -> None:
         self._retries = retries
+        self._started = started
         self._health: Health = retries.balancer.health
-        self._lanes = retries.balancer.lanes(targets, session=session)
-        self._ahead = iter(self._lanes.items())
-        self._ends = started + retries.policy.deadline
-        self._retried = 0
-        self._times: list[Target] = []
-        self._tried: list[Lane] = []
+        self._lanes = lanes = retries.balancer.lanes(targets, session=session)
+        self._ahead = iter(lanes.items())
+        self._made: list[Attempt] = []
         self._given_up: list[Lane] = []
         self._told_when: dict[Lane, float] = {}
-        self._asked: list[str] = []
         self._last: tuple[Attempt, UpstreamError] | None = None
 
     @property
@@ -168,7 +166,7 @@ class Attempts:
     def next(self) -> Attempt | None:
         """What to try now, None if nothing is left that is worth it."""
         attempt: Attempt | None = None
-        if not self._tried:
+        if not self._made:
             attempt = self._next_target() or self._in_a_panic()
         elif self._in_time(0.0):
             attempt = self._sibling() or self._again_at_once() or self._next_target() or self._second_round()
@@ -200,18 +198,17 @@ class Attempts:
 
     def _counted(self, attempt: Attempt | None) -> Attempt | None:
         if attempt is not None:
-            self._times.append(attempt.target)
-            self._tried.append(attempt.lane)
-            provider = attempt.target.provider
-            if provider not in self._asked:
-                self._asked.append(provider)
+            made, provider = self._made, attempt.target.provider
+            if not made or provider not in [earlier.target.provider for earlier in made]:
                 self._retries.budget(provider).earn()
+            made.append(attempt)
         return attempt
 
     def _fresh(self, lanes: list[Lane]) -> Lane | None:
         """The first of a target's lanes that may be used and has not been tried."""
+        tried = [made.lane for made in self._made]
         for lane in lanes:
-            if lane not in self._tried and self._health.usable(lane):
+            if lane not in tried and self._health.usable(lane):
                 return lane
         return None
 
@@ -240,8 +237,9 @@ class Attempts:
 
     def _second_round(self) -> Attempt | None:
         """Everything was tried: the first target that may do better the next time, after a while."""
-        backoff = self._retries.backoff(self._retried)
-        for target in sorted(self._lanes, key=self._times.count):
+        backoff = self._retries.backoff(sum(made.retry for made in self._made))
+        times = [made.target for made in self._made]
+        for target in sorted(self._lanes, key=times.count):
             lanes = self._lanes[target]
             rests = [self._worth_waiting(lane) for lane in lanes if lane not in self._given_up]
             rest = min((rest for rest in rests if rest is not None), default=None)
@@ -260,7 +258,7 @@ class Attempts:
         return rest if may_be and rest <= self._retries.policy.max_retry_after else None
 
     def _retry(self, target: Target, *, wait: float, saved: bool = False) -> Attempt | None:
-        if len(self._tried) >= self._retries.policy.attempts or not self._in_time(wait):
+        if len(self._made) >= self._retries.policy.attempts or not self._in_time(wait):
             return None
         lanes = [lane for lane in self._lanes[target] if lane not in self._given_up]
         lane = min(lanes, key=self._health.rests_for, default=None)
@@ -268,7 +266,6 @@ class Attempts:
             return None
         if not self._retries.budget(target.provider).spend(saved=saved):
             return None
-        self._retried += 1
         return Attempt(target, lane, wait=wait, retry=True)
 
     def _in_a_panic(self) -> Attempt | None:
@@ -279,4 +276,4 @@ class Attempts:
         return Attempt(target, lane, in_a_panic=True)
 
     def _in_time(self, wait: float) -> bool:
-        return self._health.clock() + wait < self._ends
+        return self._health.clock() + wait < self._started + self._retries.policy.deadline

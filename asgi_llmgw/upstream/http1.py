@@ -60,18 +60,19 @@ class Connection(asyncio.BufferedProtocol):
         Raises:
             RequestError: the body is not as long as was told.
         """
-        timeouts = request.timeouts
+        timeouts, pieces, transport = request.timeouts, request.pieces, self._transport
         patience = timeouts.first_byte if request.stream else timeouts.first_byte_whole
-        self._end, self._idle = end, timeouts.idle
+        self._end = end
+        self._idle = timeouts.idle
+        self._sent = pieces is None
         self._answer = answer = Answer(self._loop, head_only=request.method == "HEAD", taken=self._resume)
-        self._sent = request.pieces is None
-        if self._transport is None or self._transport.is_closing():
+        if transport is None or transport.is_closing():
             answer.fail(broken())
-        elif request.pieces is None:
-            self._transport.writelines((head, request.body))
+        elif pieces is None:
+            transport.writelines((head, request.body))
         else:
-            self._transport.write(head)
-            await self._upload(self._transport, answer, request.pieces, request.length)
+            transport.write(head)
+            await self._upload(transport, answer, pieces, request.length)
         if answer.error is None:
             self._watch(self._idle if answer.status else patience)
             while not answer.status and answer.error is None:
@@ -87,7 +88,9 @@ class Connection(asyncio.BufferedProtocol):
             return False
         self._answer = None
         self._end = inf
-        self._watch(KEEP_ALIVE)
+        self._active = self._loop.time()
+        # no timer is set later than that
+        self._patience = KEEP_ALIVE
         return True
 
     def abort(self, error: UpstreamError) -> None:
@@ -118,10 +121,15 @@ class Connection(asyncio.BufferedProtocol):
         except UpstreamError as error:
             self.abort(error)
             return
-        if answer.status:
+        if answer.complete or not answer.status:
+            return
+        if self._patience == self._idle:
+            # the timer is early enough for what was waited for before
+            self._active = self._loop.time()
+        else:
             self._watch(self._idle)
-            if answer.overflows and not answer.complete and self._transport is not None:
-                self._transport.pause_reading()
+        if answer.overflows and self._transport is not None:
+            self._transport.pause_reading()
 
     def pause_writing(self) -> None:
         self._full = True

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from math import inf
+from types import MappingProxyType
 from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -26,6 +27,8 @@ class Answer:
 
     Attributes:
         named: the headers by their names, the last one of each.
+        unread: bytes that have come since the reader last took what there was.
+        overflows: the vendor has to wait for the reader.
         read_at: when its reader last took what had come, on the loop's clock.
 
     Args:
@@ -34,19 +37,21 @@ class Answer:
         taken: called when the reader has taken more than `HIGH_WATER`.
     """
 
+    status = 0
+    headers: Headers = ()
+    named: Mapping[bytes, bytes] = MappingProxyType({})
+    complete = False
+    reusable = False
+    error: UpstreamError | None = None
+    unread = 0
+    overflows = False
+    read_at = -inf
+    _waiter: asyncio.Future[None] | None = None
+
     def __init__(self, loop: asyncio.AbstractEventLoop, *, head_only: bool, taken: Callable[[], None]) -> None:
-        self.status = 0
-        self.headers: Headers = ()
-        self.named: dict[bytes, bytes] = {}
-        self.complete = False
-        self.reusable = False
-        self.error: UpstreamError | None = None
-        self.unread = 0
         self._loop = loop
-        self.read_at = -inf
         self._head_only = head_only
         self._taken = taken
-        self._waiter: asyncio.Future[None] | None = None
         self._lines: list[tuple[bytes, bytes]] = []
         self._chunks: list[bytes] = []
         self.on_body = self._chunks.append
@@ -65,24 +70,26 @@ class Answer:
 
     async def aread(self, *, limit: int) -> bytes:
         """The whole body, at most `limit` bytes."""
-        declared = self.named.get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > limit:
-            raise too_large(limit)
-        most = min(limit, HIGH_WATER)
-        while not self.complete and self.error is None and self.unread <= most:
-            await self.changed()
+        if not self.complete:
+            declared = self.named.get(b"content-length", b"")
+            if declared.isdigit() and int(declared) > limit:
+                raise too_large(limit)
+            most = min(limit, HIGH_WATER)
+            while not self.complete and self.error is None and self.unread <= most:
+                await self.changed()
         if self.complete and self.unread <= limit:
             return self._take()
         return await read_all(self.aiter_raw(), self.headers, limit=limit)
 
     def _take(self) -> bytes:
         """What has come and nobody has had."""
-        chunk = b"".join(self._chunks)
-        self._chunks.clear()
-        overflowed = self.overflows
+        chunks = self._chunks
+        chunk = b"".join(chunks)
+        chunks.clear()
         self.unread = 0
         self.read_at = self._loop.time()
-        if overflowed:
+        if self.overflows:
+            self.overflows = False
             self._taken()
         return chunk
 
@@ -93,8 +100,9 @@ class Answer:
 
     def wake(self) -> None:
         """There is news."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def feed(self, data: bytes | memoryview) -> None:
         """Read on.
@@ -102,29 +110,27 @@ class Answer:
         Raises:
             UpstreamError: what came is not HTTP, or far too little of it is body.
         """
-        if self._parser is None:
+        parser = self._parser
+        if parser is None:
             return
         self.unread += len(data)
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as exc:
             # what follows the end of an answer does it no harm, but none may follow that
             self.reusable = False
             if not self.complete:
                 raise self._spoilt() from exc
-        if self.overflows and not self._chunks and not self.complete:
-            raise self._spoilt()
+        if self.unread > HIGH_WATER:
+            self.overflows = True
+            if not self._chunks and not self.complete:
+                raise self._spoilt()
         self.wake()
 
     @property
     def readable(self) -> bool:
         """Whether the reader could read on."""
         return bool(self._chunks)
-
-    @property
-    def overflows(self) -> bool:
-        """Whether the vendor has to wait for the reader."""
-        return self.unread > HIGH_WATER
 
     @property
     def unheard(self) -> bool:
@@ -158,17 +164,18 @@ class Answer:
             raise ValueError("one answer was asked for")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._lines.append((name, value))
+        self._lines.append((name.lower(), value.strip()))
 
     def on_headers_complete(self) -> None:
-        status = self._parser.get_status_code() if self._parser is not None else 0
-        if status == _SWITCHING or _is_too_large(self._lines, self.unread):
+        lines, parser = self._lines, self._parser
+        status = parser.get_status_code() if parser is not None else 0
+        if status == _SWITCHING or _is_too_large(lines, self.unread):
             raise ValueError("a head that nobody wants")
         if status >= 200:
             self.status = status
-            self.headers = tuple([(name.lower(), value.strip()) for name, value in self._lines])
-            self.named = dict(self.headers)
-        self._lines.clear()
+            self.headers = tuple(lines)
+            self.named = dict(lines)
+        lines.clear()
         if self._head_only and self.status:
             self.complete = True
             raise ValueError("there is no body, and the parser cannot be told")

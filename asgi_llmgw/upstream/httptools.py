@@ -115,13 +115,18 @@ class _Call:
         self._connection: Connection | None = None
 
     async def __aenter__(self) -> Answer:
+        request = self._request
         self._pool = pool = self._pools.here()
-        origin, head = request_head(self._request, pool.lines)
-        end = pool.loop.time() + self._request.timeouts.total
+        origin, head = request_head(request, pool.lines)
+        end = pool.loop.time() + request.timeouts.total
         if not pool.took():
             await pool.take()
         try:
-            answer = await self._answer(origin, head, end)
+            kept = self._connection = pool.kept(origin)
+            answer = None if kept is None else await kept.ask(request, head, end=end)
+            if answer is None or (answer.unheard and request.pieces is None):
+                # nothing was kept, or the vendor was just closing it
+                answer = await self._ask_anew(origin, head, end)
             if answer.error is not None and not answer.status:
                 raise answer.error
             if b"content-encoding" in answer.named:
@@ -134,14 +139,9 @@ class _Call:
     async def __aexit__(self, *_: object) -> None:
         self._leave()
 
-    async def _answer(self, origin: Origin, head: bytes, end: float) -> Answer:
-        """What came of it. A call that met a connection the vendor was just closing is made once more, on a new one."""
+    async def _ask_anew(self, origin: Origin, head: bytes, end: float) -> Answer:
+        """Make the call on a connection of its own."""
         request, pool = self._request, self._pool
-        kept = self._connection = pool.kept(origin)
-        if kept is not None:
-            answer = await kept.ask(request, head, end=end)
-            if not answer.unheard or request.pieces is not None:
-                return answer
         connect_end = min(pool.loop.time() + request.timeouts.connect, end)
         self._connection = connection = pool.new(origin)
         await pool.connect(connection, end=connect_end)

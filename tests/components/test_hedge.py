@@ -43,6 +43,13 @@ async def test_a_quick_first_attempt_has_nobody_beside_it() -> None:
     assert b"From a" in asked.send.body and asked.tried == [("a", None)]
 
 
+async def test_a_long_answer_that_has_begun_in_time_has_nobody_beside_it() -> None:
+    """F178: the second attempt is for a first one that has said nothing yet."""
+    stand = Stand({"a": Vendor([stream("From a", first=7.0, between=10.0)]), "b": Vendor([stream("From b")])})
+    asked = await ask(stand)
+    assert b"From a" in asked.send.body and asked.tried == [("a", None)]
+
+
 async def test_the_second_attempt_wins() -> None:
     """F178: after eight seconds; the first one is cancelled and written down as lost."""
     vendors = {"a": Vendor([stream("From a", first=60.0)]), "b": Vendor([stream("From b", first=1.0)])}

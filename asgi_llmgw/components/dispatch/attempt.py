@@ -106,17 +106,18 @@ class Runner:
         """What an attempt says about its lane, whether or not the client has seen it."""
         failure, tried = exchange.failure, exchange.tried[-1]
         tried.usage = exchange.usage
-        if isinstance(failure, UpstreamError):
+        if failure is None:
+            if exchange.first_token is not None or (whole and exchange.outcome != "client_disconnected"):
+                self._health.succeed(ticket)
+                return
+            tried.failure = exchange.outcome or "cancelled"
+        elif isinstance(failure, UpstreamError):
             tried.failure = failure.failure
             self._health.fail(ticket, failure)
-        elif failure is not None:
-            tried.failure = failure.kind
-            self._health.abandon(ticket)
-        elif exchange.first_token is None and (not whole or exchange.outcome == "client_disconnected"):
-            tried.failure = exchange.outcome or "cancelled"
-            self._health.abandon(ticket)
+            return
         else:
-            self._health.succeed(ticket)
+            tried.failure = failure.kind
+        self._health.abandon(ticket)
 
 
 async def _wait(seconds: float, receive: Receive) -> None:
@@ -127,13 +128,18 @@ async def _wait(seconds: float, receive: Receive) -> None:
 
 def _begin(exchange: Exchange, attempt: Attempt) -> None:
     """A new attempt: nothing of the last one is left."""
-    target, credential = attempt.target, attempt.lane.key.credential
-    exchange.provider = target.provider
-    exchange.upstream_model = target.model
-    exchange.credential = credential
-    exchange.upstream_protocol = None
+    if exchange.attempts:
+        _forget_the_last(exchange)
     exchange.attempts += 1
-    exchange.tried.append(Tried(target.provider, target.model, credential))
+    target = attempt.target
+    provider = exchange.provider = target.provider
+    model = exchange.upstream_model = target.model
+    credential = exchange.credential = attempt.lane.key.credential
+    exchange.tried.append(Tried(provider, model, credential))
+
+
+def _forget_the_last(exchange: Exchange) -> None:
+    exchange.upstream_protocol = None
     exchange.forgive()
     exchange.usage = None
     exchange.finish_reason = None

@@ -33,6 +33,13 @@ class CommitGuard:
         on_content: told when a stream has its first content.
     """
 
+    committed = False
+    _flushed = False
+    _bytes = 0
+    _timer: asyncio.TimerHandle | None = None
+    _late: asyncio.Task[None] | None = None
+    _over: asyncio.Event | None = None
+
     def __init__(
         self,
         send: Send,
@@ -48,20 +55,30 @@ class CommitGuard:
         self._on_commit = on_commit
         self._on_content = on_content
         self._held: list[Message] = []
-        self._bytes = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._late: asyncio.Task[None] | None = None
-        self._flushed = False
-        self._over: asyncio.Event | None = None
-        self.committed = False
 
     def __call__(self, message: Message) -> Awaitable[None]:
         # a whole answer is one message, and says nothing of when its first word came
         if self._on_content is not None and self._exchange.first_token is not None and message.get("more_body"):
             tell, self._on_content = self._on_content, None
             tell()
+        if not self._flushed:
+            if not self._begins_with_content(message):
+                return self._hold(message)
+            self.committed = self._flushed = True
         # nothing stands between what is said after the commit and the client
-        return self._send(message) if self._flushed else self._hold(message)
+        return self._send(message)
+
+    def _begins_with_content(self, message: Message) -> bool:
+        """Whether this is the start of an answer that has content already: nothing to wait for, and nobody to ask."""
+        exchange = self._exchange
+        return (
+            exchange.first_token is not None
+            and exchange.failure is None
+            and self._on_commit is None
+            and not self._held
+            and not self.committed
+            and message["status"] < 400
+        )
 
     async def _hold(self, message: Message) -> None:
         if self.committed:

@@ -88,7 +88,11 @@ class Hedging:
 
 
 class _Race:
-    """Attempts side by side. Each has a record of its own; the winner's becomes the request's."""
+    """Attempts side by side. Each has a record of its own; the winner's becomes the request's.
+
+    Attributes:
+        decided: one has content, or none is left.
+    """
 
     def __init__(
         self, runner: Runner, attempts: Attempts, exchange: Exchange, scope: Scope, body: bytes, send: Send
@@ -172,6 +176,7 @@ class _Race:
             if self._winner is not None:
                 return self._winner is own
             self._winner = own
+            self.decided.set()
             self._adopt(own)
             for key, scope in self._running.items():
                 if key != id(own):
