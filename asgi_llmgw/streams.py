@@ -122,7 +122,7 @@ class StreamReader(StreamObserver):
         end = place + len(blank)
         heard: list[Heard] = []
         try:
-            if place < 0 or (end < len(frames) and not learns):
+            if place < 0 or (not learns and end < len(frames)):
                 end = len(frames)
                 self._blank = b""  # the next ones may end otherwise
                 self._refrain.missed()
