@@ -17,10 +17,8 @@ from asgi_llmgw.protocols import scrub, upstream_codec
 from asgi_llmgw.sse import BLANK_LINES, SSEDecoder, each_frame
 from asgi_llmgw.streams import StreamReader
 
-_EMPTY_USAGE: Final = (b',"usage":null', b', "usage": null')
 _DONE: Final = b"[DONE]"
 _TERMINATOR: Final[Mapping[Protocol, bytes]] = {"openai_chat": b"data: [DONE]\n\n"}
-_NO_CHOICES: Final = (b'"choices":[]', b'"choices": []')
 _FINISH: Final[Mapping[Protocol, re.Pattern[bytes]]] = {
     "openai_chat": re.compile(rb'"finish_reason": ?"[^"]'),
     "anthropic_messages": re.compile(rb'"stop_reason": ?"[^"]'),
@@ -81,23 +79,18 @@ def ask_for_usage(protocol: Protocol, body: bytes) -> bytes | None:
 def hide_usage(frames: bytes) -> bytes:
     """Whole frames without the usage the client did not ask for: without the member, or the frame that has no other."""
     shown = _without_empty_usage(frames)
-    if not any(mark in shown for mark in _NO_CHOICES):
+    if b'"choices":[]' not in shown and b'"choices": []' not in shown:
         return shown
     return b"".join([frame for frame in each_frame(shown) if not _tells_only_usage(frame)])
 
 
 def _without_empty_usage(frames: bytes) -> bytes:
-    for empty in _EMPTY_USAGE:
-        # an unescaped quote cannot stand inside a JSON string, so this is a member and never a piece of text
-        shown = frames.replace(empty, b"")
-        if len(shown) != len(frames):
-            return shown
-    return frames
+    # an unescaped quote cannot stand inside a JSON string, so this is a member and never a piece of text
+    shown = frames.replace(b',"usage":null', b"")
+    return shown if len(shown) != len(frames) else frames.replace(b', "usage": null', b"")
 
 
 def _tells_only_usage(frame: bytes) -> bool:
-    if not any(mark in frame for mark in _NO_CHOICES):
-        return False
     try:
         (event,) = SSEDecoder().feed(frame)
         chunk = loads_object(event.data)
@@ -117,13 +110,13 @@ class PassThrough(StreamReader):
         finished: what `tells_finish` tells of a chunk has been told by one of them.
     """
 
-    __slots__ = ("_done", "_lost", "_protocol", "_without_usage", "finished")
+    __slots__ = ("_lost", "_protocol", "_without_usage", "finished")
 
     def __init__(self, protocol: Protocol, *, without_usage: bool = False) -> None:
-        super().__init__(protocol)
+        super().__init__(protocol, passing=_without_empty_usage if without_usage else None)
         self._protocol: Protocol = protocol
         self._without_usage = without_usage
-        self._done = self.finished = False
+        self.finished = False
         self._lost: UpstreamError | None = None
 
     def forward(self, chunk: bytes) -> bytes:
@@ -143,29 +136,24 @@ class PassThrough(StreamReader):
 
     def _passed(self, frames: bytes) -> bytes:
         """Look at frames, run by run, and give what the client gets of them."""
+        again, hides = self._refrain.again, self._without_usage
         shown: list[bytes] = []
         start, size = 0, len(frames)
-        while start < size and self.fault is None and not self.ended:
-            taken, texts = self._again(frames, start)
-            hide = _without_empty_usage
+        while start < size:
+            taken, texts, passed = again(frames, start)
             if taken:
                 self.text_length += sum(map(len, texts))
+            elif self.ended or self.fault is not None:
+                passed = hide_usage(frames[start:]) if hides else b""
+                taken = size
             else:
                 taken, _ = self._read_on(frames, start)
-                self._note(frames[start : start + taken])
-                hide = hide_usage
-            if self._without_usage:
-                shown.append(hide(frames[start : start + taken]))
+                frame = frames[start : start + taken]
+                self.finished = self.finished or tells_finish(self._protocol, frame)
+                passed = hide_usage(frame) if hides else frame
+            shown.append(passed)
             start += taken
-        if not self._without_usage:
-            return frames
-        if start < size:
-            shown.append(hide_usage(frames[start:]))
-        return b"".join(shown)
-
-    def _note(self, frame: bytes) -> None:
-        self._done = self._done or _DONE in frame
-        self.finished = self.finished or tells_finish(self._protocol, frame)
+        return b"".join(shown) if hides else frames
 
     def end(self, error: UpstreamError | None = None) -> bytes:
         """What the client still gets when the upstream's bytes have ended: an error event if they ended too early.
@@ -175,9 +163,10 @@ class PassThrough(StreamReader):
         """
         told = self.fault if self._lost is None else None
         rest = self._passed(self._rest())
+        done = self.ended or _DONE in rest
         self._read_end(error)
         if self.fault is None:
-            return self._terminated(rest)
+            return rest if done else self._terminated(rest)
         if self.fault is told:
             return rest
         protocol = upstream_codec(self._protocol)
@@ -193,6 +182,6 @@ class PassThrough(StreamReader):
     def _terminated(self, rest: bytes) -> bytes:
         """The rest of a good stream, with the terminator that its protocol has and the vendor may have left out."""
         terminator = _TERMINATOR.get(self._protocol)
-        if terminator is None or self._done or self.finish_reason is None:
+        if terminator is None or self.finish_reason is None:
             return rest
         return rest + (b"\n\n" if rest and not rest.endswith(BLANK_LINES) else b"") + terminator

@@ -8,8 +8,10 @@ differ where nobody reads: in a running number, and in the letters or blanks by 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Final
+from itertools import repeat
+from typing import Final, TypeAlias
 
 from asgi_llmgw.json import JSONError, dumps, loads_string, loads_strings
 
@@ -35,30 +37,39 @@ _UNREAD: Final = (
 with `p`, Anthropic with blanks in front of the last brace, and some servers tell the time with each chunk."""
 _NAME: Final = re.compile(rb'"[a-z_]+": ?"')
 
+Again: TypeAlias = tuple[int, list[str], bytes]
+"""How many bytes are the same frame again, the texts they tell, and what of these bytes is passed on."""
+Passing: TypeAlias = Callable[[bytes], bytes]
+
 
 class Refrain:
     """The frame that the last ones were, if they are worth comparing with.
+
+    Args:
+        passing: what of frames is passed on. It is asked for what stands before and behind a text alike, and alters no
+            text. None: nobody wants to know.
 
     Attributes:
         learns: it is still worth teaching. It is given up where more frames have to be learnt than come again.
     """
 
-    __slots__ = ("_frame", "_lessons", "learns")
+    __slots__ = ("_frame", "_lessons", "_passing", "learns")
 
-    def __init__(self) -> None:
+    def __init__(self, passing: Passing | None = None) -> None:
         self._frame: _Frame | None = None
         self._lessons = _LESSONS
+        self._passing = passing
         self.learns = True
 
-    def again(self, frames: bytes, start: int = 0) -> tuple[int, list[str]]:
-        """How many bytes from here on are the same frame again, and the texts they tell."""
+    def again(self, frames: bytes, start: int = 0) -> Again:
+        """What comes again from here on."""
         if self._frame is None:
-            return 0, []
+            return 0, [], b""
         try:
             found = self._frame.again(frames, start)
         except JSONError:
             self.missed()
-            return 0, []
+            return 0, [], b""
         if self._lessons < _LESSONS:
             self._lessons = min(self._lessons + len(found[1]), _LESSONS)
         return found
@@ -84,7 +95,7 @@ class Refrain:
             return
         name = before[before.rfind(b'"', 0, before.rfind(b'"')) :] + b'"'
         if _NAME.fullmatch(name) is not None and frame.count(name) == 1:
-            self._frame = _Frame(frame, len(before) + 1, len(frame) - len(after) - 1, name)
+            self._frame = _Frame(frame, len(before) + 1, len(frame) - len(after) - 1, name, self._passing)
 
 
 class _Frame:
@@ -95,18 +106,21 @@ class _Frame:
         start: where that begins, behind its quote.
         end: where it ends, before its quote.
         name: how the member begins that it is the value of; no other member begins so.
+        passing: what of frames is passed on.
     """
 
-    __slots__ = ("_after", "_around", "_before", "_name", "_whole", "_wide")
+    __slots__ = ("_after", "_around", "_before", "_name", "_passed", "_passing", "_whole", "_wide")
 
-    def __init__(self, frame: bytes, start: int, end: int, name: bytes) -> None:
+    def __init__(self, frame: bytes, start: int, end: int, name: bytes, passing: Passing | None) -> None:
         self._before, self._after, self._name = frame[:start], frame[end:], name
         self._whole = frame
         self._around = len(self._before) + len(self._after)
+        self._passing = passing
+        self._passed = None if passing is None else (passing(self._before), passing(self._after))
         self._wide: _WideFrame | None = None
 
-    def again(self, frames: bytes, start: int) -> tuple[int, list[str]]:
-        """How many bytes from here on are this frame again and again, and the texts.
+    def again(self, frames: bytes, start: int) -> Again:
+        """As `Refrain.again`.
 
         Raises:
             JSONError: one of the texts is none.
@@ -116,22 +130,26 @@ class _Frame:
             if found is not None:
                 return found
         elif frames.find(self._name, start) < 0:
-            return 0, []
+            return 0, [], b""
         if self._wide is None:
             self._wide = _WideFrame(self._whole, len(self._before), len(self._whole) - len(self._after), self._name)
-        return self._wide.again(frames, start)
+        taken, texts = self._wide.again(frames, start)
+        return taken, texts, b"" if self._passing is None else self._passing(frames[start : start + taken])
 
-    def _text(self, frames: bytes, start: int) -> tuple[int, list[str]] | None:
+    def _text(self, frames: bytes, start: int) -> Again | None:
         """The same for one frame, as nearly always comes alone."""
         size, around = len(frames) - start, self._around
         if not around <= size < 2 * around or not frames.endswith(self._after):
             return None
+        text = frames[start + len(self._before) : -len(self._after)]
         try:
-            return size, [loads_string(b'"%b"' % frames[start + len(self._before) : -len(self._after)])]
+            read = [loads_string(b'"%b"' % text)]
         except JSONError:
             return None
+        passed = self._passed
+        return size, read, b"" if passed is None else passed[0] + text + passed[1]
 
-    def _texts(self, frames: bytes, start: int) -> tuple[int, list[str]] | None:
+    def _texts(self, frames: bytes, start: int) -> Again | None:
         """The same for frames in which nothing but the text is new, as nearly always: no pattern is needed then.
 
         None if these bytes have to be looked at more closely.
@@ -140,18 +158,18 @@ class _Frame:
         # at the short name, because to look for what is long takes preparations each time
         pieces = frames[start + len(before) :].split(self._name)
         last, whole, rest = pieces.pop().partition(after)
-        fixed = self._around - len(self._name)
-        texts = [piece[:-fixed] for piece in pieces]
+        texts = list(map(bytes.removesuffix, pieces, repeat((after + before).removesuffix(self._name))))
         if whole:
             texts.append(last)
         else:
             rest = before + last
-        end = len(frames) - len(rest)
+        taken = len(frames) - len(rest) - start
+        # a piece that ends otherwise has kept its end
+        if taken != sum(map(len, texts)) + len(texts) * self._around:
+            return None
         told = b'","'.join(texts)
         # a backslash there would take the quote behind it into the text
         if b'\\","' in told or told.endswith(b"\\"):
-            return None
-        if frames[start:end] != b"%b%b%b" % (before, (after + before).join(texts), after):
             return None
         try:
             read = loads_strings(b'["%b"]' % told)
@@ -160,7 +178,10 @@ class _Frame:
         # a quote inside a text would make it two; and one frame alone may be because the others differ elsewhere
         if len(read) != len(texts) or (rest and len(read) == 1):
             return None
-        return end - start, read
+        if self._passed is None:
+            return taken, read, b""
+        before, after = self._passed
+        return taken, read, b"%b%b%b" % (before, (after + before).join(texts), after)
 
 
 class _WideFrame:
@@ -181,7 +202,7 @@ class _WideFrame:
         self._two = 2 * sum(map(len, pieces))
 
     def again(self, frames: bytes, start: int) -> tuple[int, list[str]]:
-        """As `_Frame.again`."""
+        """How many bytes from here on are this frame again and again, and the texts."""
         around = self._around
         found = self._again.match(around + frames[start:])
         if found is None or found.end() == len(around):

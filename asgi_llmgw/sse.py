@@ -22,6 +22,8 @@ _CR: Final = 13
 BLANK_LINES: Final = (b"\n\n", b"\n\r\n", b"\r\r")
 """How a frame may end; one whose lines end in CR alone and LF mixed is let go with the next."""
 _BLANK_LINE: Final = re.compile(rb"\n\r?\n")
+_LEAD: Final = re.compile(rb"(?:event: ([^\r\n]*+)\r?\n)?data: ")
+"""What stands before the data of an event that is written as nearly all are."""
 _LONGEST: Final = max(map(len, BLANK_LINES))
 
 
@@ -92,7 +94,7 @@ class SSEDecoder:
         self._event = ""
         self._lead, self._name = b"data: ", ""
         self._started = False
-        self.idle = False
+        self.idle = True
 
     def feed(self, chunk: bytes) -> list[ServerSentEvent]:
         """The events that this chunk completes.
@@ -103,6 +105,7 @@ class SSEDecoder:
         if not self._started:
             self._buffer += chunk
             if len(self._buffer) < len(_BOM) and _BOM.startswith(bytes(self._buffer)):
+                self.idle = False
                 return []
             self._started = self.idle = True
             chunk = bytes(self._buffer).removeprefix(_BOM)
@@ -119,7 +122,7 @@ class SSEDecoder:
         blocks = chunk.split(separator)
         rest = blocks.pop()
         for block in blocks:
-            if block.startswith(self._lead) or self._learn_lead(block, newline):
+            if block.startswith(self._lead) or self._learn_lead(block):
                 data = block[len(self._lead) :]
                 if _LF not in data and _CR not in data:
                     events.append(ServerSentEvent(data, self._name))
@@ -129,33 +132,30 @@ class SSEDecoder:
             events.extend(self._by_lines(rest))
         return events
 
-    def feed_frame(self, frame: bytes) -> list[ServerSentEvent]:
-        """The same for what is known to be one frame, or at least to end with one.
+    def feed_frame(self, frame: bytes, blank: bytes) -> list[ServerSentEvent]:
+        """The same for what is nearly always one frame, and ends with this blank line.
 
         Raises:
             InvalidUpstreamResponse: an event is larger than `max_event`.
         """
-        end = b"\r\n\r\n" if frame.endswith(b"\r\n\r\n") else b"\n\n"
-        known = frame.startswith(self._lead) or self._learn_lead(frame, end[len(end) // 2 :])
-        if known and self.idle and frame.endswith(end) and len(frame) <= self._max_event:
-            data = frame[len(self._lead) : -len(end)]
-            if _LF not in data and _CR not in data:
+        if self.idle and (frame.startswith(self._lead) or self._learn_lead(frame)):
+            data = frame[len(self._lead) : -len(blank)]
+            if _LF not in data and _CR not in data and len(frame) <= self._max_event:
+                self._started = True
                 return [ServerSentEvent(data, self._name)]
         return self.feed(frame)
 
-    def _learn_lead(self, block: bytes, newline: bytes) -> bool:
-        """Note what stands before the data of an event that is written as nearly all are; False for any other.
+    def _learn_lead(self, block: bytes) -> bool:
+        """Note what stands before the data of this event: many events in a row have the same name.
 
-        That is `event` and `data` on a line each, or `data` alone. Many events in a row have the same name.
+        That is `event` and `data` on a line each, or `data` alone; False for anything else.
         """
-        if block.startswith(b"data: "):
-            self._lead, self._name = b"data: ", ""
-            return True
-        head, _, rest = block.partition(newline)
-        if head.startswith(b"event: ") and rest.startswith(b"data: ") and _LF not in head and _CR not in head:
-            self._lead, self._name = head + newline + b"data: ", head[7:].decode("utf-8", "replace")
-            return True
-        return False
+        found = _LEAD.match(block)
+        if found is None:
+            return False
+        self._lead = found[0]
+        self._name = (found[1] or b"").decode("utf-8", "replace")
+        return True
 
     def _by_lines(self, chunk: bytes) -> Iterator[ServerSentEvent]:
         """The general way, for everything that does not come as whole plain events."""
@@ -220,7 +220,7 @@ class SSEDecoder:
 
 def blank_line(frames: bytes) -> bytes:
     """How these frames end, if all of them end alike as nearly always."""
-    return b"\n\r\n" if _CR in frames else b"\n\n"
+    return b"\r\n\r\n" if _CR in frames else b"\n\n"
 
 
 def each_frame(frames: bytes) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, TypeAlias, final
 
 import msgspec
@@ -24,8 +25,8 @@ from asgi_llmgw.ir import (
 )
 from asgi_llmgw.ir.events import ReasoningDelta, ToolInputDelta
 from asgi_llmgw.protocols import upstream_codec, whole_frames
-from asgi_llmgw.refrain import Refrain
-from asgi_llmgw.sse import SSEDecoder, blank_line
+from asgi_llmgw.refrain import Passing, Refrain
+from asgi_llmgw.sse import ServerSentEvent, SSEDecoder, blank_line
 
 
 @final
@@ -94,65 +95,73 @@ class StreamReader(StreamObserver):
 
     Args:
         protocol: what the stream speaks.
+        passing: what of its frames is passed on, for a `Refrain`.
     """
 
     __slots__ = ("_blank", "_decoder", "_frames", "_held", "_like", "_refrain")
 
-    def __init__(self, protocol: Protocol) -> None:
+    def __init__(self, protocol: Protocol, *, passing: Passing | None = None) -> None:
         super().__init__()
         self._held = whole_frames(protocol)
         self._frames = SSEDecoder()
         self._decoder = upstream_codec(protocol).stream_decoder()
-        self._refrain = Refrain()
+        self._refrain = Refrain(passing)
         self._like: Delta = TextDelta(0, "")
         self._blank = b""
 
     def _again(self, frames: bytes, start: int) -> tuple[int, list[str]]:
         """How many bytes from here on tell deltas like the last one, `_like`, and their texts."""
-        return self._refrain.again(frames, start) if self._frames.idle else (0, [])
+        taken, texts, _ = self._refrain.again(frames, start)
+        return taken, texts
 
     def _read_on(self, frames: bytes, start: int) -> tuple[int, list[Heard]]:
-        """How many bytes the frame is that starts here, and what it tells."""
-        end = -1
-        if self._refrain.learns:
-            # where not all frames end alike, these are several, and nothing is learnt
-            self._blank = self._blank or blank_line(frames)
-            end = frames.find(self._blank, start) + len(self._blank)
-        end = end if end > start else len(frames)
-        return end - start, self._read_in_full(frames[start:end])
-
-    def _read_in_full(self, frames: bytes | None) -> list[Heard]:
-        """What these frames tell, or the end of input."""
+        """How many bytes the frame is that starts here, and what it tells; those of all frames if nothing is learnt."""
+        learns = self._refrain.learns
+        blank = self._blank = self._blank or blank_line(frames)
+        place = frames.find(blank, start)
+        end = place + len(blank)
         heard: list[Heard] = []
-        count = 0
         try:
-            for frame in self._frames.close() if frames is None else self._frames.feed_frame(frames):
-                if self.ended or self.fault is not None:
-                    break
-                count += 1
-                if frame.event == "ping":
-                    heard.append(_PING)
-                for event in self._decoder.feed(frame):
-                    self.observe(event)
-                    heard.append(event)
+            if place < 0 or (not learns and end < len(frames)):
+                end = len(frames)
+                self._blank = b""  # the next ones may end otherwise
+                self._refrain.missed()
+                self._hear(self._frames.feed(frames[start:]), heard)
+            else:
+                frame = frames[start:end]
+                told = self._frames.feed_frame(frame, blank)
+                self._hear(told, heard)
+                if learns and told:
+                    self._learn(frame if len(told) == 1 else None, heard)
         except UpstreamError as error:
             heard.append(self._observed(StreamFault(error)))
-        if count and self._refrain.learns and heard != _ONLY_PING:
-            self._learn(frames if count == 1 else None, heard)
-        return heard
+            self._refrain.lost()
+        return end - start, heard
+
+    def _hear(self, frames: Iterable[ServerSentEvent], heard: list[Heard]) -> None:
+        """Add what these frames tell."""
+        for frame in frames:
+            if self.ended or self.fault is not None:
+                return
+            if frame.event == "ping":
+                heard.append(_PING)
+            for event in self._decoder.feed(frame):
+                self.observe(event)
+                heard.append(event)
 
     def _learn(self, frame: bytes | None, told: list[Heard]) -> None:
         """Expect a frame again that told one delta and nothing else, its part's beginning apart."""
         delta = told[-1] if told else None
-        if type(delta) is ToolInputDelta:
-            text = delta.fragment
-        elif type(delta) is ReasoningDelta or (type(delta) is TextDelta and delta.logprobs is None):
+        if type(delta) is ReasoningDelta or (type(delta) is TextDelta and delta.logprobs is None):
             text = delta.text
+        elif type(delta) is ToolInputDelta:
+            text = delta.fragment
         else:
-            self._refrain.lost()
+            if told != _ONLY_PING:
+                self._refrain.lost()
             return
         alone = len(told) == 1 or (len(told) == 2 and type(told[0]) is PartStart)
-        if alone and frame is not None and self._frames.idle and self._decoder.plain:
+        if alone and frame is not None and self._decoder.plain:
             self._like = delta
             self._refrain.learn(frame, text)
         else:
@@ -160,7 +169,12 @@ class StreamReader(StreamObserver):
 
     def _read_end(self, error: UpstreamError | None) -> list[Heard]:
         """What the end of input tells; `error` has brought it about, if it is not a good one."""
-        heard = [] if self.over else self._read_in_full(None)
+        heard: list[Heard] = []
+        if not self.over:
+            try:
+                self._hear(self._frames.close(), heard)
+            except UpstreamError as broken:
+                heard.append(self._observed(StreamFault(broken)))
         if error is not None and heard and isinstance(heard[-1], StreamFault):
             # half a frame cannot be read because the transport broke, which is what is to be told
             heard[-1] = self._observed(StreamFault(error))

@@ -157,6 +157,12 @@ def test_a_chat_stream_whose_vendor_forgets_the_terminator_gets_it() -> None:
         assert out == b"".join(frames)
 
 
+def test_a_text_that_looks_like_the_terminator_is_none() -> None:
+    frames = chat_stream("[DONE]")
+    passing = PassThrough("openai_chat")
+    assert passing.forward(b"".join(frames[:-1])) + passing.end() == b"".join(frames)
+
+
 def test_a_terminator_without_its_blank_line_stays_as_it_is() -> None:
     stream = b"".join(chat_stream("Hi")).rstrip(b"\n")
     passing = PassThrough("openai_chat")

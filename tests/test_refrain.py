@@ -18,21 +18,49 @@ def taught(text: str = "Hello", frame: bytes = FRAME) -> Refrain:
     return refrain
 
 
+def heard(refrain: Refrain, frames: bytes) -> tuple[int, list[str]]:
+    """How many bytes come again, and their texts."""
+    taken, texts, _ = refrain.again(frames)
+    return taken, texts
+
+
 def test_frames_that_differ_in_their_text_alone_are_heard_again() -> None:
     chunk = FRAME % b" world" + FRAME % b"" + FRAME % b"!"
-    assert taught().again(chunk) == (len(chunk), [" world", "", "!"])
-    assert taught().again(FRAME % b" world") == (len(FRAME % b" world"), [" world"])
+    assert heard(taught(), chunk) == (len(chunk), [" world", "", "!"])
+    assert heard(taught(), FRAME % b" world") == (len(FRAME % b" world"), [" world"])
+
+
+def test_what_is_passed_on_keeps_the_texts_as_they_are_written() -> None:
+    asked: list[bytes] = []
+
+    def without_end(frames: bytes) -> bytes:
+        asked.append(frames)
+        return frames.replace(b',"finish_reason":null', b"")
+
+    refrain = Refrain(without_end)
+    refrain.learn(FRAME % b"Hello", "Hello")
+    for chunk in (FRAME % b"\\u00e9", FRAME % b"\\u00e9" + FRAME % b"" + FRAME % b"!"):
+        assert refrain.again(chunk)[2] == chunk.replace(b',"finish_reason":null', b"")
+    before, after = asked
+    assert before + b"Hello" + after == FRAME % b"Hello"
+
+
+def test_what_is_passed_on_of_frames_that_differ_unread_is_told_too() -> None:
+    refrain = Refrain(lambda frames: frames.replace(b'"type":"d",', b""))
+    refrain.learn(NUMBERED % (7, b"Hello", b"xY1"), "Hello")
+    chunk = NUMBERED % (8, b"you", b"") + NUMBERED % (9, b"there", b"")
+    assert refrain.again(chunk) == (len(chunk), ["you", "there"], chunk.replace(b'"type":"d",', b""))
 
 
 def test_texts_are_read_and_not_taken_as_they_are_written() -> None:
     chunk = FRAME % "né🦊".encode() + FRAME % b'\\n\\"\\\\n' + FRAME % b"\\u00e9"
-    assert taught().again(chunk) == (len(chunk), ["né🦊", '\n"\\n', "é"])
-    assert taught().again(FRAME % b"\\ud83e\\udd8a") == (len(FRAME % b"\\ud83e\\udd8a"), ["🦊"])
+    assert heard(taught(), chunk) == (len(chunk), ["né🦊", '\n"\\n', "é"])
+    assert heard(taught(), FRAME % b"\\ud83e\\udd8a") == (len(FRAME % b"\\ud83e\\udd8a"), ["🦊"])
 
 
 def test_a_text_longer_than_its_frame_is_heard_too() -> None:
     frame = FRAME % (b"long " * 1000)
-    assert taught().again(frame) == (len(frame), ["long " * 1000])
+    assert heard(taught(), frame) == (len(frame), ["long " * 1000])
 
 
 @pytest.mark.parametrize(
@@ -52,35 +80,35 @@ def test_a_text_longer_than_its_frame_is_heard_too() -> None:
 )
 def test_any_other_frame_is_left_to_the_parser(other: bytes) -> None:
     same = FRAME % b"same"
-    assert taught().again(same + other) == (len(same), ["same"])
-    assert taught().again(other) == (0, [])
+    assert heard(taught(), same + other) == (len(same), ["same"])
+    assert heard(taught(), other) == (0, [])
 
 
 def test_bytes_that_are_no_text_are_left_to_the_parser() -> None:
-    assert taught().again(FRAME % b"\xff") == (0, [])
-    assert taught().again(FRAME % b"a" + FRAME % b"\xff") == (0, [])
+    assert heard(taught(), FRAME % b"\xff") == (0, [])
+    assert heard(taught(), FRAME % b"a" + FRAME % b"\xff") == (0, [])
 
 
 def test_numbers_and_random_letters_may_differ() -> None:
     refrain = Refrain()
     refrain.learn(NUMBERED % (7, b"Hello", b"xY1"), "Hello")
     chunk = NUMBERED % (9, b"you", b"Z") + NUMBERED % (10, b"there", b"")
-    assert refrain.again(chunk) == (len(chunk), ["you", "there"])
-    assert refrain.again(NUMBERED % (11, b"!", b"")) == (len(NUMBERED % (11, b"!", b"")), ["!"])
-    assert refrain.again(NUMBERED % (7, b"you", b"no letters!")) == (0, [])
-    assert refrain.again((NUMBERED % (7, b"you", b"")).replace(b"7", b"07")) == (0, [])
+    assert heard(refrain, chunk) == (len(chunk), ["you", "there"])
+    assert heard(refrain, NUMBERED % (11, b"!", b"")) == (len(NUMBERED % (11, b"!", b"")), ["!"])
+    assert heard(refrain, NUMBERED % (7, b"you", b"no letters!")) == (0, [])
+    assert heard(refrain, (NUMBERED % (7, b"you", b"")).replace(b"7", b"07")) == (0, [])
 
 
 def test_blanks_before_the_last_brace_may_differ() -> None:
     close, wide = FRAME.replace(b"]}", b"]}}"), FRAME.replace(b"]}", b"]}   }")
     chunk = close % b"a" + wide % b"b"
-    assert taught(frame=close).again(chunk) == taught(frame=wide).again(chunk) == (len(chunk), ["a", "b"])
+    assert heard(taught(frame=close), chunk) == heard(taught(frame=wide), chunk) == (len(chunk), ["a", "b"])
 
 
 def test_arguments_are_learnt_although_they_are_written_with_escapes() -> None:
     refrain = Refrain()
     refrain.learn(FRAME % b'{\\"a\\":', '{"a":')
-    assert refrain.again(FRAME % b"1}") == (len(FRAME % b"1}"), ["1}"])
+    assert heard(refrain, FRAME % b"1}") == (len(FRAME % b"1}"), ["1}"])
 
 
 @pytest.mark.parametrize(
@@ -98,7 +126,7 @@ def test_arguments_are_learnt_although_they_are_written_with_escapes() -> None:
 def test_a_text_whose_place_is_not_certain_is_not_learnt(frame: bytes, text: str) -> None:
     refrain = Refrain()
     refrain.learn(frame, text)
-    assert refrain.again(frame) == (0, [])
+    assert heard(refrain, frame) == (0, [])
 
 
 def test_a_stream_of_unlike_frames_is_given_up() -> None:

@@ -14,7 +14,7 @@ from asgi_llmgw.json import dumps
 from asgi_llmgw.passthrough import PassThrough
 from asgi_llmgw.protocols import PROTOCOLS, StreamContext, codec
 from asgi_llmgw.reasoning.turns import TurnRecorder
-from asgi_llmgw.refrain import Refrain
+from asgi_llmgw.refrain import Again, Refrain
 from asgi_llmgw.sse import MAX_EVENT
 from asgi_llmgw.streams import StreamObserver
 from asgi_llmgw.tool_names import ToolNames
@@ -299,7 +299,7 @@ def test_a_long_stream_in_one_chunk_is_looked_through_in_pieces(monkeypatch: pyt
     looked: list[int] = []
     again = Refrain.again
 
-    def watched(refrain: Refrain, given: bytes, start: int) -> tuple[int, list[str]]:
+    def watched(refrain: Refrain, given: bytes, start: int) -> Again:
         looked.append(len(given))
         return again(refrain, given, start)
 

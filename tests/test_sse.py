@@ -293,3 +293,40 @@ def test_a_frame_without_an_end_is_not_held_for_ever() -> None:
     with pytest.raises(InvalidUpstreamResponse):
         whole.feed(b"data: 12345")
     assert not whole
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        pytest.param([b"data: 1"], id="data"),
+        pytest.param([b"event: a", b"data: 1"], id="a name"),
+        pytest.param([b"event: ", b"data: 1"], id="an empty name"),
+        pytest.param([b"event:  \xff", b"data:  1"], id="a name that is no text"),
+        pytest.param([b"event:a", b"data:1"], id="no blanks"),
+        pytest.param([b"\xef\xbb\xbfdata: 1"], id="a byte order mark"),
+        pytest.param([b"data: 1", b"event: a"], id="a name behind"),
+        pytest.param([b"data: 1", b"data: 2"], id="two lines"),
+        pytest.param([b"data: "], id="nothing"),
+        pytest.param([b": comment"], id="a comment"),
+        pytest.param([b"event: a"], id="no data"),
+        pytest.param([b"data: 1", b"", b"data: 2"], id="two events"),
+    ],
+)
+def test_one_frame_is_read_as_a_chunk_is(lines: list[bytes], newline: bytes) -> None:
+    frame = newline.join([*lines, b"", b""])
+    after = newline.join([b"data: 3", b"", b""])
+    by_chunk, by_frame = SSEDecoder(), SSEDecoder()
+    told = [by_chunk.feed(chunk) for chunk in (frame, frame, after)]
+    assert [by_frame.feed_frame(chunk, newline * 2) for chunk in (frame, frame, after)] == told
+
+
+def test_a_byte_order_mark_before_the_first_frame_is_no_part_of_it() -> None:
+    decoder = SSEDecoder()
+    assert decoder.feed(b"\xef") == decoder.feed(b"\xbb") == []
+    assert decoder.feed_frame(b"\xbfdata: 1\n\n", b"\n\n") == [ServerSentEvent(b"1")]
+
+
+def test_a_frame_that_is_too_large_is_refused() -> None:
+    with pytest.raises(InvalidUpstreamResponse):
+        SSEDecoder(max_event=8).feed_frame(b"data: 123456789\n\n", b"\n\n")

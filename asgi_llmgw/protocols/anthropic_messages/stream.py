@@ -8,7 +8,6 @@ without its block opens one, and a second `message_start` (seen from proxies) st
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 from asgi_llmgw.errors import InvalidUpstreamResponse
@@ -73,7 +72,18 @@ class MessagesDecoder:
     `plain`: the last of them held one delta and nothing else.
     """
 
-    __slots__ = ("_called", "_ended", "_ending", "_next_index", "_offset", "_open", "_started", "_usage", "plain")
+    __slots__ = (
+        "_called",
+        "_ended",
+        "_ending",
+        "_events",
+        "_next_index",
+        "_offset",
+        "_open",
+        "_started",
+        "_usage",
+        "plain",
+    )
 
     def __init__(self) -> None:
         self._started = self._ended = self._called = self.plain = False
@@ -82,12 +92,19 @@ class MessagesDecoder:
         self._offset = 0
         self._usage: JSONObject = {}
         self._ending: JSONObject = {}
+        self._events: list[StreamEvent] = []
 
     def feed(self, frame: ServerSentEvent, /) -> list[StreamEvent]:
         """The events of one frame; nothing after the end."""
-        more = self._more(frame.data) if frame.event == _DELTA else None
-        self.plain = more is not None
-        return [more] if more is not None else list(self._read(frame))
+        if frame.event == _DELTA:
+            more = self._more(frame.data)
+            if more is not None:
+                self.plain = True
+                return [more]
+        self.plain = False
+        self._events = events = []
+        self._read(frame)
+        return events
 
     def more(self, delta: Delta, /) -> None:
         """More of a part, told by frames that were not read."""
@@ -107,89 +124,94 @@ class MessagesDecoder:
         block.length += len(delta.words)
         return delta.make(block.index, delta.words)
 
-    def _read(self, frame: ServerSentEvent) -> Iterator[StreamEvent]:
-        if self._ended or frame.event == "ping" or frame.data.strip() in (b"", b"[DONE]"):
+    def _read(self, frame: ServerSentEvent) -> None:
+        if self._ended or frame.event == "ping":
             return
         try:
             data = loads_object(frame.data)
         except JSONError as exc:
-            yield self._fault(f"The upstream sent a frame that is not JSON: {exc}")
+            if frame.data.strip() in (b"", b"[DONE]"):
+                return
+            self._fault(StreamFault(InvalidUpstreamResponse(f"The upstream sent a frame that is not JSON: {exc}")))
             return
-        yield from self._dispatch(as_str(data.get("type")) or frame.event, data)
+        self._dispatch(as_str(data.get("type")) or frame.event, data)
 
-    def close(self) -> Iterator[StreamEvent]:
+    def close(self) -> list[StreamEvent]:
         """End of input. A stop reason without `message_stop` is an end; anything less is a fault."""
+        self._events = events = []
         if self._ended:
-            return
+            return events
         if self._ending.get("stop_reason"):
-            yield from self._finish()
+            self._finish()
         else:
-            self._ended = True
-            yield cut("The upstream ended its stream early." if self._started else "The upstream sent nothing.")
+            self._fault(cut("The upstream ended its stream early." if self._started else "The upstream sent nothing."))
+        return events
 
-    def _dispatch(self, kind: str, data: JSONObject) -> Iterator[StreamEvent]:
+    def _dispatch(self, kind: str, data: JSONObject) -> None:
         match kind:
             case "content_block_delta":
-                yield from self._delta(_index(data), as_object(data.get("delta")))
+                self._delta(_index(data), as_object(data.get("delta")))
             case "content_block_start":
-                yield from self._block_start(_index(data), as_object(data.get("content_block")))
+                self._block_start(_index(data), as_object(data.get("content_block")))
             case "content_block_stop":
-                yield from self._block_stop(_index(data))
+                self._block_stop(_index(data))
             case "message_start":
-                yield from self._message_start(as_object(data.get("message")))
+                self._message_start(as_object(data.get("message")))
             case "message_delta":
-                yield from self._message_delta(data)
+                self._message_delta(data)
             case "message_stop":
-                yield from self._ensure_started()
-                yield from self._finish()
+                self._ensure_started()
+                self._finish()
             case _ if kind == "error" or isinstance(data.get("error"), dict):
-                self._ended = True
-                yield StreamFault(error_from(data, status=None))
+                self._fault(StreamFault(error_from(data, status=None)))
             case _:
                 return
 
-    def _fault(self, message: str) -> StreamFault:
+    def _fault(self, fault: StreamFault) -> None:
         self._ended = True
-        return StreamFault(InvalidUpstreamResponse(message))
+        self._events.append(fault)
 
-    def _ensure_started(self) -> Iterator[StreamEvent]:
+    def _ensure_started(self) -> None:
         if not self._started:
-            yield from self._message_start({})
+            self._message_start({})
 
-    def _message_start(self, message: JSONObject) -> Iterator[StreamEvent]:
+    def _message_start(self, message: JSONObject) -> None:
         if self._started:
             # what was open belongs to an answer that will not go on
-            yield from self._close_blocks()
+            self._close_blocks()
         else:
             self._started = True
-            yield ResponseStart(
-                id=as_str(message.get("id")) or "",
-                model=as_str(message.get("model")) or "",
-                service_tier=decode_service_tier(message),
+            self._events.append(
+                ResponseStart(
+                    id=as_str(message.get("id")) or "",
+                    model=as_str(message.get("model")) or "",
+                    service_tier=decode_service_tier(message),
+                )
             )
-        yield from self._update_usage(as_object(message.get("usage")))
+        self._update_usage(as_object(message.get("usage")))
 
-    def _message_delta(self, data: JSONObject) -> Iterator[StreamEvent]:
-        yield from self._ensure_started()
+    def _message_delta(self, data: JSONObject) -> None:
+        self._ensure_started()
         self._ending |= {key: value for key, value in as_object(data.get("delta")).items() if value is not None}
-        yield from self._update_usage(as_object(data.get("usage")))
+        self._update_usage(as_object(data.get("usage")))
 
-    def _update_usage(self, usage: JSONObject) -> Iterator[StreamEvent]:
+    def _update_usage(self, usage: JSONObject) -> None:
         """Counts are cumulative: each replaces the one before it, and null says nothing."""
-        news = {key: value for key, value in usage.items() if value is not None or key not in self._usage}
-        if news:
-            self._usage = {**self._usage, **news}
-            yield UsageUpdate(decode_usage(self._usage))
+        if None in usage.values():
+            usage = {key: value for key, value in usage.items() if value is not None or key not in self._usage}
+        if usage:
+            self._usage = {**self._usage, **usage}
+            self._events.append(UsageUpdate(decode_usage(self._usage)))
 
-    def _finish(self) -> Iterator[StreamEvent]:
-        yield from self._close_blocks()
+    def _finish(self) -> None:
+        self._close_blocks()
         self._ended = True
-        yield ChoiceEnd(finish_reason(self._ending, called=self._called))
-        yield ResponseEnd()
+        self._events.append(ChoiceEnd(finish_reason(self._ending, called=self._called)))
+        self._events.append(ResponseEnd())
 
-    def _block_start(self, index: int, raw: JSONObject) -> Iterator[StreamEvent]:
-        yield from self._ensure_started()
-        yield from self._block_stop(index)
+    def _block_start(self, index: int, raw: JSONObject) -> None:
+        self._ensure_started()
+        self._block_stop(index)
         part: OutputPart | None = None
         match raw.get("type"):
             case "text":
@@ -201,23 +223,22 @@ class MessagesDecoder:
                 self._called = True
             case _:
                 pass
-        block = self._open[index] = _Block(raw, None if part is None else self._next_index)
         if part is None:
+            self._open[index] = _Block(raw, None)
             return
-        yield PartStart(self._next_index, part)
-        self._next_index += 1
+        block = self._open[index] = _Block(raw, self._begin(part))
         block.signature = signature(raw.get("signature"))
         if block.kind == "text":
-            yield from self._text(block, as_str(raw.get("text")))
+            self._text(block, as_str(raw.get("text")))
         elif block.kind == "thinking":
-            yield from self._thinking(block, as_str(raw.get("thinking")))
+            self._thinking(block, as_str(raw.get("thinking")))
 
-    def _delta(self, index: int, delta: JSONObject) -> Iterator[StreamEvent]:
+    def _delta(self, index: int, delta: JSONObject) -> None:
         kind = as_str(delta.get("type")) or ""
         block = self._open.get(index)
         implied = _IMPLIED.get(kind)
         if implied is not None and (block is None or (block.index is not None and block.kind != implied)):
-            yield from self._block_start(index, {"type": implied})
+            self._block_start(index, {"type": implied})
             block = self._open[index]
         if block is None:
             return
@@ -225,54 +246,58 @@ class MessagesDecoder:
             case _ if block.index is None:
                 _accumulate(block, delta)
             case "text_delta":
-                yield from self._text(block, as_str(delta.get("text")))
+                self._text(block, as_str(delta.get("text")))
             case "thinking_delta":
-                yield from self._thinking(block, as_str(delta.get("thinking")))
+                self._thinking(block, as_str(delta.get("thinking")))
             case "signature_delta":
                 block.signature = signature(delta.get("signature")) or block.signature
             case "input_json_delta" if block.kind == "tool_use":
                 fragment = as_str(delta.get("partial_json"))
                 if fragment:
                     block.length += len(fragment)
-                    yield ToolInputDelta(block.index, fragment)
+                    self._events.append(ToolInputDelta(block.index, fragment))
             case "citations_delta":
                 block.citations.append(as_object(delta.get("citation")))
             case _:
                 return
 
-    def _text(self, block: _Block, text: str | None) -> Iterator[StreamEvent]:
+    def _text(self, block: _Block, text: str | None) -> None:
         if text and block.index is not None:
             block.length += len(text)
-            yield TextDelta(block.index, text)
+            self._events.append(TextDelta(block.index, text))
 
-    def _thinking(self, block: _Block, text: str | None) -> Iterator[StreamEvent]:
+    def _thinking(self, block: _Block, text: str | None) -> None:
         if text and block.index is not None:
-            yield ReasoningDelta(block.index, text)
+            self._events.append(ReasoningDelta(block.index, text))
 
-    def _close_blocks(self) -> Iterator[StreamEvent]:
+    def _close_blocks(self) -> None:
         for index in list(self._open):
-            yield from self._block_stop(index)
+            self._block_stop(index)
 
-    def _block_stop(self, index: int) -> Iterator[StreamEvent]:
+    def _block_stop(self, index: int) -> None:
         block = self._open.pop(index, None)
         if block is None:
             return
         if block.index is None:
-            yield from self._whole(UnknownPart(NAME, _closed(block), block.kind))
+            self._whole(UnknownPart(NAME, _closed(block), block.kind))
             return
         if block.kind == "tool_use" and not block.length:
-            yield ToolInputDelta(block.index, decode_arguments(block.raw.get("input")))
-        yield PartEnd(block.index, block.signature)
+            self._events.append(ToolInputDelta(block.index, decode_arguments(block.raw.get("input"))))
+        self._events.append(PartEnd(block.index, block.signature))
         if block.kind == "text":
             end = self._offset + block.length
             for citation in block.citations:
-                yield from self._whole(citation_part(citation, start=self._offset, end=end))
+                self._whole(citation_part(citation, start=self._offset, end=end))
             self._offset = end
 
-    def _whole(self, part: OutputPart) -> Iterator[StreamEvent]:
-        yield PartStart(self._next_index, part)
-        yield PartEnd(self._next_index)
+    def _begin(self, part: OutputPart) -> int:
+        index = self._next_index
         self._next_index += 1
+        self._events.append(PartStart(index, part))
+        return index
+
+    def _whole(self, part: OutputPart) -> None:
+        self._events.append(PartEnd(self._begin(part)))
 
 
 def _index(data: JSONObject) -> int:

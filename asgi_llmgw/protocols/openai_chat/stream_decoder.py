@@ -47,6 +47,8 @@ from .wire import finish_in
 
 _DONE: Final = b"[DONE]"
 _NO_TEXT: Final = TextPart("")
+_SPEECH: Final = frozenset({"role", "content", "refusal"})
+"""All that nearly every delta holds."""
 _NAMELESS: Final = "unknown_tool"
 
 
@@ -187,7 +189,6 @@ class ChatStreamDecoder:
 
     def _start(self, chunk: JSONObject, choices: list[JSONValue]) -> None:
         self._started = True
-        deltas = (as_object(as_object(choice).get("delta")) for choice in choices)
         self._events.append(
             ResponseStart(
                 id=as_str(chunk.get("id")) or "",
@@ -195,7 +196,7 @@ class ChatStreamDecoder:
                 created=as_int(chunk.get("created")),
                 service_tier=as_str(chunk.get("service_tier")) or None,
                 system_fingerprint=as_str(chunk.get("system_fingerprint")) or None,
-                legacy_functions=any(as_object(delta.get("function_call")).get("name") for delta in deltas),
+                legacy_functions=any(map(_names_function, choices)),
             )
         )
 
@@ -215,19 +216,21 @@ class ChatStreamDecoder:
             state.finish = finish
 
     def _delta(self, number: int, state: _Choice, delta: JSONObject, logprobs: JSONValue) -> None:
-        content = delta.get("content")
-        if len(delta) == 1 and content is not None:
-            self._text(number, state, content, logprobs)
-            return
-        self._reasoning(number, state, delta)
-        self._text(number, state, content, logprobs)
-        refusal = as_str(delta.get("refusal"))
+        more = not delta.keys() <= _SPEECH
+        if more:
+            self._reasoning(number, state, delta)
+        self._text(number, state, delta.get("content"), logprobs)
+        if delta.get("refusal") or logprobs is not None:
+            self._refusal(number, state, as_str(delta.get("refusal")) or "", logprobs)
+        if more:
+            self._calls(number, state, delta)
+            self._extras(number, state, delta)
+
+    def _refusal(self, number: int, state: _Choice, text: str, logprobs: JSONValue) -> None:
         tokens = decode_logprobs(logprobs, "refusal") if logprobs is not None else None
-        if refusal or tokens:
+        if text or tokens:
             index = self._enter(number, state, "refusal", RefusalPart(""))
-            self._events.append(TextDelta(index, refusal or "", tokens))
-        self._calls(number, state, delta)
-        self._extras(number, state, delta)
+            self._events.append(TextDelta(index, text, tokens))
 
     def _text(self, number: int, state: _Choice, content: JSONValue, logprobs: JSONValue) -> None:
         tokens = decode_logprobs(logprobs, "content") if logprobs is not None else None
@@ -396,8 +399,8 @@ class ChatStreamDecoder:
         if not self._choices:
             self._fault(cut("the upstream's stream has no answer in it"))
             return
-        for number, state in sorted(self._choices.items()):
-            self._end_choice(number, state)
+        for number in sorted(self._choices):
+            self._end_choice(number, self._choices[number])
         self._events.append(ResponseEnd())
         self._ended = True
 
@@ -417,7 +420,7 @@ class ChatStreamDecoder:
                 self._events.append(PartEnd(call.index, call.signature))
         if state.signature is not None:
             self._whole(number, state, ReasoningPart("", state.signature))
-        data = _join_base64(state.audio)
+        data = _join_base64(state.audio) if state.audio else ""
         if data:
             self._whole(number, state, MediaPart("audio", Base64Source(data), transcript="".join(state.transcript)))
         if not state.cited:
@@ -425,6 +428,11 @@ class ChatStreamDecoder:
                 self._whole(number, state, CitationPart(url=link))
         calls = any(call.index is not None for call in state.order)
         self._events.append(ChoiceEnd(finish_in(state.finish, calls=calls), number))
+
+
+def _names_function(choice: JSONValue) -> bool:
+    delta = as_object(as_object(choice).get("delta"))
+    return "function_call" in delta and bool(as_object(delta["function_call"]).get("name"))
 
 
 def _is_another(call: _Call, name: JSONValue) -> bool:
