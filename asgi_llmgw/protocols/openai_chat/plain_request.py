@@ -176,6 +176,6 @@ def _talk(said: list[_Said]) -> Talk | None:
     turns = said if system is None else said[1:]
     if set(map(type, turns[::2])) != {_User} or not set(map(type, turns[1::2])) <= {_Assistant}:
         return None
-    if [one for one in turns if one.tool_calls]:
+    if [one for one in turns[1::2] if one.tool_calls]:
         return None
     return Talk.of_texts([one.content for one in turns], system)
