@@ -102,7 +102,7 @@ def read_request(body: bytes, *, source: Protocol, path: str = "", carriers_key:
         InvalidRequest: the body cannot be read.
     """
     request = codec(source).decode_request(path, body)
-    if carriers_key is None:
+    if carriers_key is None or request.talk is not None:
         return ReadRequest(request)
     return ReadRequest(*restore_state(request, source, carriers_key))
 
@@ -124,12 +124,17 @@ def write_request(
     )
     if model is not None:
         request = request.for_model(model)
-    request, astray = addressed_to(request, target)
-    request, dropped = _without_foreign_tools(request, target)
-    encoded = upstream_codec(target).encode_request(request, profile=profile)
-    names = ToolNames.of(request, upstream_codec(target))
-    diagnostics = (*read.diagnostics, *astray, *dropped, *encoded.diagnostics)
-    return Translated(encoded.body, encoded.path, diagnostics, stream_context=context, tool_names=names)
+    lost = read.diagnostics
+    if request.talk is None:
+        request, astray = addressed_to(request, target)
+        lost += astray
+    if request.tools:
+        request, dropped = _without_foreign_tools(request, target)
+        lost += dropped
+    upstream = upstream_codec(target)
+    encoded = upstream.encode_request(request, profile=profile)
+    names = ToolNames.of(request, upstream)
+    return Translated(encoded.body, encoded.path, lost + encoded.diagnostics, None, context, names)
 
 
 def _without_foreign_tools(request: ChatRequest, target: Protocol) -> tuple[ChatRequest, tuple[Diagnostic, ...]]:
@@ -137,8 +142,6 @@ def _without_foreign_tools(request: ChatRequest, target: Protocol) -> tuple[Chat
 
     Agents offer such tools by default (web search), and most tasks never need them.
     """
-    if not request.tools:
-        return request, ()
     kept = tuple(tool for tool in request.tools if not isinstance(tool, ServerTool) or tool.protocol == target)
     choice = request.tool_choice
     if len(kept) == len(request.tools) or (choice is not None and choice.mode == "required" and not kept):
@@ -183,10 +186,11 @@ def translate_response(
         return Translated(body, answer=answer)
     if tool_names is not None:
         answer = tool_names.response(answer)
-    context = context or StreamContext(model=model, clock=clock, new_id=new_id)
+    if context is None:
+        context = StreamContext(model=model, clock=clock, new_id=new_id)
     told = answer if carriers_key is None or source == target else carry_response(answer, source, target, carriers_key)
     encoded = codec(target).encode_response(told, context=context)
-    return Translated(encoded.body, diagnostics=(*answer.diagnostics, *encoded.diagnostics), answer=answer)
+    return Translated(encoded.body, "", answer.diagnostics + encoded.diagnostics, answer)
 
 
 def translate_error(status: int, body: bytes, *, source: Protocol, target: Protocol) -> EncodedError:
@@ -291,10 +295,11 @@ class StreamTranslator(StreamReader):
             if not taken:
                 taken, told = self._read_on(frames, start)
                 heard += told
-            if "" in texts:
-                texts = [text for text in texts if text]
-            if texts:
-                heard.append(self._heard_again(texts))
+            else:
+                if "" in texts:
+                    texts = [text for text in texts if text]
+                if texts:
+                    heard.append(self._heard_again(texts))
             start += taken
         return heard
 
@@ -344,7 +349,9 @@ class StreamTranslator(StreamReader):
             return () if delta is None else (delta,)
         if self._recorder is not None:
             self._recorder.observe(event)
-        named = (event,) if self._names is None else self._names.event(event)
+        if self._names is None:
+            return (event,) if self._carrier is None else self._carrier.event(event)
+        named = self._names.event(event)
         if self._carrier is None:
             return named
         return [carried for told in named for carried in self._carrier.event(told)]

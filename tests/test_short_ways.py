@@ -404,3 +404,31 @@ def test_what_is_known_of_a_conversation_stays_known_for_another_model() -> None
     assert asked.talk == ir.Talk(("Hi",))
     assert asked.for_model("n") == ir.ChatRequest("n", asked.messages)
     assert asked.for_model("n").talk is asked.talk
+
+
+CALLS = '{"id":"1","function":{"name":"f","arguments":"{}"}}'
+ANSWERED = '{"role":"assistant","content":"b"},{"role":"user","content":"c"}'
+CONVERSATIONS: list[tuple[ir.Protocol, str, bool]] = [
+    ("openai_chat", CHAT + "]}", True),
+    ("openai_chat", CHAT + f",{ANSWERED}]}}", True),
+    ("openai_chat", '{"model":"m","messages":[{"role":"system","content":"s"}]}', False),
+    ("openai_chat", CHAT.replace("[", '[{"role":"developer","content":"s"},') + f",{ANSWERED}]}}", True),
+    ("openai_chat", CHAT + f",{ANSWERED}]}}".replace('"b"', '" "'), False),
+    ("openai_chat", CHAT + f",{ANSWERED}]}}".replace('"b"', f'"b","tool_calls":[{CALLS}]'), False),
+    ("openai_chat", CHAT + ',{"role":"assistant","content":"b"}]}', False),
+    ("openai_chat", CHAT + ',{"role":"user","content":"b"},{"role":"user","content":"c"}]}', False),
+    ("openai_chat", CHAT.replace('"a"', '[{"type":"text","text":"a"}]') + f",{ANSWERED}]}}", True),
+    ("anthropic_messages", MESSAGES + '],"system":"s"}', True),
+    ("anthropic_messages", MESSAGES + f",{ANSWERED}]}}", True),
+    ("anthropic_messages", MESSAGES + f",{ANSWERED}]}}".replace('"c"', '""'), False),
+    ("anthropic_messages", MESSAGES + f",{ANSWERED}]}}".replace('"c"', f"[{RESULT}]"), False),
+    ("anthropic_messages", MESSAGES + ',{"role":"assistant","content":"b"}]}', False),
+]
+
+
+@pytest.mark.parametrize(("protocol", "body", "plain"), CONVERSATIONS)
+def test_a_conversation_is_known_as_what_its_messages_come_to(protocol: ir.Protocol, body: str, plain: bool) -> None:
+    asked = codec(protocol).decode_request("/", body.encode())
+    assert asked.talk == ir.Talk.of(asked.messages)
+    assert (asked.talk is not None) == plain
+    assert asked.talk is None or asked.talk.messages() == asked.messages

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, cast
+from typing import Final
 
 from asgi_llmgw._types import ASGIApp, Headers, Message, Receive, Scope, Send
 from asgi_llmgw.asgi import (
@@ -21,13 +21,12 @@ from asgi_llmgw.asgi import (
 )
 from asgi_llmgw.errors import ConfigError, GatewayError, InvalidRequest, InvalidUpstreamResponse, UpstreamError
 from asgi_llmgw.exchange import Exchange, OnLoss
-from asgi_llmgw.ir import ChatRequest, Diagnostic, Protocol
-from asgi_llmgw.protocols import Profile, RequestHead, StreamContext, codec, upstream_codec
+from asgi_llmgw.ir import Diagnostic, Protocol
+from asgi_llmgw.protocols import Profile, RequestHead, codec, upstream_codec
 from asgi_llmgw.reasoning.envelope import PROCESS_KEY
 from asgi_llmgw.reasoning.turns import Turn, TurnRecorder, missing_turns, pack_turn, turn_of, unpack_turn, with_turns
 from asgi_llmgw.render import send_error
 from asgi_llmgw.store.base import SideTable
-from asgi_llmgw.tool_names import ToolNames
 from asgi_llmgw.translate import (
     ReadRequest,
     StreamTranslator,
@@ -42,7 +41,7 @@ SIDE_TABLE_TTL: Final = 3600.0
 _STREAMS: Final = (b"text/event-stream", b"application/vnd.amazon.eventstream")
 _MAX_WHOLE: Final = 64 * 1024 * 1024
 _PLAIN: Final = Profile()
-_OF_THE_BODY: Final = frozenset({b"content-length", b"content-type", b"transfer-encoding", b"content-encoding"})
+_OF_THE_BODY: Final = (b"content-length", b"content-type", b"transfer-encoding", b"content-encoding")
 
 
 def _plain_profile(model: str) -> Profile:
@@ -113,45 +112,37 @@ class TranslatorMiddleware:
         if not exchange.translated:
             await self._app(scope, receive, send)
             return
-        answer = _Answer(exchange, send, serve=serve, over=over, carriers_key=self._carriers_key, clock=self._clock)
         try:
             body = await read_body(receive, headers=exchange.headers, limit=self._max_body)
-            path = path_with_query(scope)
-            read = read_request(body, source=serve, path=path, carriers_key=self._carriers_key)
-            memory = self._memory(exchange) if serve == "openai_chat" else None
-            if memory is not None:
-                answer.memory = memory
-                read = ReadRequest(await memory.complete(read.request), read.diagnostics)
-            translated = self._request(exchange, read, serve=serve, over=over)
+            read = read_request(body, source=serve, path=path_with_query(scope), carriers_key=self._carriers_key)
+            memory = None
+            if self._side_table is not None and serve == "openai_chat":
+                owner = exchange.principal.name if exchange.principal is not None else ""
+                memory = _Memory(self._side_table, owner, self._side_table_ttl)
+                read = await memory.complete(read)
+            translated = self._request(exchange, read, serve, over)
         except ClientDisconnected:
             exchange.outcome = "client_disconnected"
             await send_gone(send)
             return
         except GatewayError as error:
-            await answer.fail(error)
+            await _fail(exchange, send, serve, error)
             return
-        head = RequestHead(exchange.upstream_model or read.request.model, read.request.stream)
-        exchange.written = translated.body, head
-        answer.context = translated.stream_context or StreamContext()
-        answer.tool_names = translated.tool_names
+        answer = _Answer(exchange, send, serve, over, translated, memory, self._carriers_key, self._clock)
         await self._app(_inner_scope(scope, translated), replay(translated.body, receive), answer)
         await answer.finish()
 
-    def _memory(self, exchange: Exchange) -> _Memory | None:
-        if self._side_table is None:
-            return None
-        owner = exchange.principal.name if exchange.principal is not None else ""
-        return _Memory(self._side_table, owner, self._side_table_ttl)
-
-    def _request(self, exchange: Exchange, read: ReadRequest, *, serve: Protocol, over: Protocol) -> Translated:
+    def _request(self, exchange: Exchange, read: ReadRequest, serve: Protocol, over: Protocol) -> Translated:
         model = exchange.upstream_model
-        profile = self._profile_for(model or read.request.model)
-        translated = write_request(read, target=over, model=model, profile=profile)
+        asked = model or read.request.model
+        translated = write_request(read, target=over, model=model, profile=self._profile_for(asked))
         exchange.diagnostics = translated.diagnostics
-        for item in translated.diagnostics:
-            _log.debug("%s → %s: %s %s %s", serve, over, item.path, item.code, item.detail)
-        if (self._on_loss or exchange.on_loss) == "reject":
-            _refuse_loss(translated.diagnostics)
+        if translated.diagnostics:
+            for item in translated.diagnostics:
+                _log.debug("%s → %s: %s %s %s", serve, over, item.path, item.code, item.detail)
+            if (self._on_loss or exchange.on_loss) == "reject":
+                _refuse_loss(translated.diagnostics)
+        exchange.written = translated.body, RequestHead(asked, read.request.stream)
         return translated
 
 
@@ -169,9 +160,8 @@ def _refuse_loss(diagnostics: tuple[Diagnostic, ...]) -> None:
 def _inner_scope(scope: Scope, translated: Translated) -> Scope:
     """The scope of the request as the inner app would have got it from a client of its own protocol."""
     path, _, query = translated.path.partition("?")
-    headers = [(name, value) for name, value in scope.get("headers") or () if bytes(name).lower() not in _OF_THE_BODY]
-    headers.append((b"content-type", b"application/json"))
-    headers.append((b"content-length", b"%d" % len(translated.body)))
+    headers = [pair for pair in scope.get("headers") or () if pair[0].lower() not in _OF_THE_BODY]
+    headers += (b"content-type", b"application/json"), (b"content-length", b"%d" % len(translated.body))
     return {
         **scope,
         "path": path,
@@ -190,15 +180,15 @@ class _Memory:
         self._owner = owner
         self._ttl = ttl
 
-    async def complete(self, request: ChatRequest) -> ChatRequest:
+    async def complete(self, read: ReadRequest) -> ReadRequest:
         """The request with the state that the client did not send back."""
         turns: dict[str, Turn] = {}
-        for name in missing_turns(request):
+        for name in missing_turns(read.request):
             found = await self._table.get(self._owner, name)
             turn = None if found is None else unpack_turn(found)
             if turn is not None:
                 turns[name] = turn
-        return with_turns(request, turns)
+        return ReadRequest(with_turns(read.request, turns), read.diagnostics) if turns else read
 
     async def keep(self, turn: Turn | None) -> None:
         """Remember the turn, if there is something to remember."""
@@ -209,13 +199,31 @@ class _Memory:
 class _Answer:
     """The inner app's `send`: takes its answer and gives the client's."""
 
+    __slots__ = (
+        "_asked",
+        "_carriers_key",
+        "_clock",
+        "_done",
+        "_exchange",
+        "_memory",
+        "_over",
+        "_recorder",
+        "_send",
+        "_serve",
+        "_started",
+        "_status",
+        "_stream",
+        "_whole",
+    )
+
     def __init__(
         self,
         exchange: Exchange,
         send: Send,
-        *,
         serve: Protocol,
         over: Protocol,
+        asked: Translated,
+        memory: _Memory | None,
         carriers_key: bytes,
         clock: Callable[[], float],
     ) -> None:
@@ -223,17 +231,16 @@ class _Answer:
         self._send = send
         self._serve: Protocol = serve
         self._over: Protocol = over
+        self._asked = asked
+        self._memory = memory
         self._carriers_key = carriers_key
         self._clock = clock
-        self._start: Message | None = None
+        self._status = 200
         self._stream: StreamTranslator | None = None
+        self._recorder: TurnRecorder | None = None
         self._whole = bytearray()
         self._started = False
         self._done = False
-        self.context = StreamContext()
-        self.tool_names: ToolNames | None = None
-        self.memory: _Memory | None = None
-        self._recorder: TurnRecorder | None = None
 
     def __call__(self, message: Message) -> Awaitable[None]:
         if self._stream is not None and not self._done and message["type"] == "http.response.body":
@@ -245,24 +252,27 @@ class _Answer:
         if self._done:
             return
         if message["type"] == "http.response.start":
-            self._start = message
-            kind = _content_type(message)
-            if message["status"] == 200 and kind.startswith(_STREAMS):
-                self._recorder = TurnRecorder() if self.memory is not None else None
+            self._status = message["status"]
+            if self._status == 200 and _content_type(message).startswith(_STREAMS):
+                self._recorder = TurnRecorder() if self._memory is not None else None
                 self._stream = StreamTranslator(
                     source=self._over,
                     target=self._serve,
-                    context=self.context,
-                    tool_names=self.tool_names,
+                    context=self._asked.stream_context,
+                    tool_names=self._asked.tool_names,
                     carriers_key=self._carriers_key,
                     recorder=self._recorder,
                 )
         elif message["type"] == "http.response.body":
-            self._whole += cast(bytes, message.get("body", b""))
-            if len(self._whole) > _MAX_WHOLE:
+            body: bytes | bytearray = message.get("body", b"")
+            more = message.get("more_body", False)
+            if more or self._whole:
+                self._whole += body
+                body = self._whole
+            if len(body) > _MAX_WHOLE:
                 await self.fail(InvalidUpstreamResponse("the upstream's answer is too large"))
-            elif not message.get("more_body", False):
-                await self._give_whole()
+            elif not more:
+                await self._give_whole(bytes(body))
 
     async def _take(self, stream: StreamTranslator, chunk: bytes, *, more: bool) -> None:
         try:
@@ -274,9 +284,9 @@ class _Answer:
                     self._exchange.forgive()
         finally:
             self._settle(stream)
-        if stream.ended and self.memory is not None and self._recorder is not None:
+        if stream.ended and self._memory is not None and self._recorder is not None:
             # before the client hears of the end, and may come back
-            await self.memory.keep(self._recorder.turn())
+            await self._memory.keep(self._recorder.turn())
             self._recorder = None
         if stream.fault is not None:
             self._exchange.fail(stream.fault)
@@ -302,55 +312,55 @@ class _Answer:
         if stream.finish_reason is not None:
             exchange.finish_reason = stream.finish_reason.kind
 
-    async def _give_whole(self) -> None:
-        status = cast(int, (self._start or {}).get("status", 200))
+    async def _give_whole(self, body: bytes) -> None:
+        exchange, status = self._exchange, self._status
         if status == 499:
             self._done = True
             await send_gone(self._send)
             return
-        body = bytes(self._whole)
         if not 200 <= status < 300:
-            await self.fail(self._exchange.failure or upstream_codec(self._over).decode_error(status, body))
+            await self.fail(exchange.failure or upstream_codec(self._over).decode_error(status, body))
             return
         try:
             translated = translate_response(
                 body,
                 source=self._over,
                 target=self._serve,
-                model=self.context.model,
-                tool_names=self.tool_names,
-                context=self.context,
+                tool_names=self._asked.tool_names,
+                context=self._asked.stream_context,
                 carriers_key=self._carriers_key,
             )
         except UpstreamError as error:
             await self.fail(error)
             return
-        exchange = self._exchange
         exchange.first_token = self._clock()
-        exchange.diagnostics = (*exchange.diagnostics, *translated.diagnostics)
-        if translated.answer is not None:
-            if self.memory is not None:
-                await self.memory.keep(turn_of(translated.answer))
-            exchange.usage = translated.answer.usage
-            if translated.answer.choices:
-                exchange.finish_reason = translated.answer.choices[0].finish.kind
+        exchange.diagnostics += translated.diagnostics
+        answer = translated.answer
+        if answer is not None:
+            exchange.usage = answer.usage
+            if answer.choices:
+                exchange.finish_reason = answer.choices[0].finish.kind
+            if self._memory is not None:
+                await self._memory.keep(turn_of(answer))
         self._started = self._done = True
         headers: Headers = (*UNCACHED, (b"content-type", b"application/json"), *self._told())
         await send_response(self._send, 200, translated.body, headers=headers)
 
     def _told(self) -> Headers:
         """What was lost, for whoever looks: how many things, and of which kinds."""
-        lost = [item for item in self._exchange.diagnostics if item.severity != "info"]
-        if not lost or self._exchange.on_loss == "allow":
+        exchange = self._exchange
+        if not exchange.diagnostics or exchange.on_loss == "allow":
+            return ()
+        lost = [item for item in exchange.diagnostics if item.severity != "info"]
+        if not lost:
             return ()
         codes = ",".join(sorted({item.code for item in lost}))
         return ((b"x-llmgw-diagnostics", f"{len(lost)}; codes={codes}".encode()),)
 
     async def fail(self, error: GatewayError) -> None:
         """Answer with an error in the client's protocol; nothing was sent before."""
-        self._exchange.fail(error)
         self._started = self._done = True
-        await send_error(self._send, error, self._serve, request_id=self._exchange.request_id)
+        await _fail(self._exchange, self._send, self._serve, error)
 
     async def finish(self) -> None:
         """The inner app has returned: if it forgot the end of its answer, say so."""
@@ -360,6 +370,12 @@ class _Answer:
             await self._take(self._stream, b"", more=False)
         else:
             await self.fail(InvalidUpstreamResponse("the upstream ended its answer early"))
+
+
+async def _fail(exchange: Exchange, send: Send, protocol: Protocol, error: GatewayError) -> None:
+    """Answer with an error in the client's protocol, and note it."""
+    exchange.fail(error)
+    await send_error(send, error, protocol, request_id=exchange.request_id)
 
 
 def _content_type(message: Message) -> bytes:

@@ -19,6 +19,7 @@ from asgi_llmgw.ir.parts import Opaque, OutputPart
 from asgi_llmgw.ir.response import FinishReason, TokenLogprob, Usage
 
 
+@final
 class ResponseStart(msgspec.Struct, frozen=True):
     """The vendor has begun. Fields as in `ChatResponse`."""
 
@@ -30,6 +31,7 @@ class ResponseStart(msgspec.Struct, frozen=True):
     legacy_functions: bool = False
 
 
+@final
 class PartStart(msgspec.Struct, frozen=True):
     """A part opens. `part` holds what is known already; for text, reasoning and calls the deltas add to it."""
 
@@ -68,6 +70,7 @@ Delta: TypeAlias = TextDelta | ReasoningDelta | ToolInputDelta
 and `match` ask a struct's metaclass, which takes longer than the rest of the work."""
 
 
+@final
 class PartEnd(msgspec.Struct, frozen=True):
     """A part closes; `opaque` is the signature or encrypted state that came late for it, if any."""
 
@@ -75,6 +78,7 @@ class PartEnd(msgspec.Struct, frozen=True):
     opaque: Opaque | None = None
 
 
+@final
 class ChoiceEnd(msgspec.Struct, frozen=True):
     """A choice is complete. A stream has one for each choice."""
 
@@ -82,18 +86,21 @@ class ChoiceEnd(msgspec.Struct, frozen=True):
     choice: int = 0
 
 
+@final
 class UsageUpdate(msgspec.Struct, frozen=True):
     """Tokens so far: a cumulative snapshot, the last one wins."""
 
     usage: Usage
 
 
+@final
 class ResponseEnd(msgspec.Struct, frozen=True):
     """The stream is whole: every part is closed and every choice has ended."""
 
     diagnostics: tuple[Diagnostic, ...] = ()
 
 
+@final
 class StreamFault(msgspec.Struct, frozen=True):
     """The stream broke: an error event from the vendor, or its bytes ended too early. Nothing follows."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import cycle
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, cast
 
 import msgspec
 
@@ -140,6 +140,19 @@ class Talk(msgspec.Struct, frozen=True):
             expected = _OTHER[expected]
         return cls(tuple(turns), system) if expected == "assistant" else None
 
+    @classmethod
+    def of_texts(cls, texts: Sequence[object], system: Message | None = None) -> Talk | None:
+        """What user and assistant say in turn, unless it is more or less than visible words."""
+        if len(texts) % 2 == 0 or set(map(type, texts)) != {str}:
+            return None
+        turns = cast(Sequence[str], texts)
+        return cls(tuple(turns), system) if all(map(str.strip, turns)) else None
+
+    def messages(self) -> tuple[Message, ...]:
+        """The messages that this is the talk of."""
+        said = [Message(role, (TextPart(text),)) for role, text in self.by_speaker()]
+        return tuple(said) if self.system is None else (self.system, *said)
+
     def by_speaker(self) -> Iterator[tuple[Literal["user", "assistant"], str]]:
         """Who says what, in order."""
         return zip(cycle(_SPEAKERS), self.turns, strict=False)
@@ -186,6 +199,11 @@ class ChatRequest(msgspec.Struct, frozen=True, dict=True):
         """The messages as a mere exchange of words, None where there is more to them: then they have to be searched for
         calls, reasoning state, cache marks and media."""
         return Talk.of(self.messages)
+
+    def knowing(self, talk: Talk) -> ChatRequest:
+        """This request, of whose messages it is known already what they come to."""
+        self.__dict__["talk"] = talk
+        return self
 
     def for_model(self, model: str) -> ChatRequest:
         """The same request to another model."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from asgi_llmgw.ir.events import (
     ChoiceEnd,
@@ -29,33 +29,41 @@ class Sequencer:
         self._ends: list[StreamEvent] = []
         self._waiting: dict[int, list[StreamEvent]] = {}
 
-    def feed(self, event: StreamEvent) -> Iterator[StreamEvent]:
+    def feed(self, event: StreamEvent) -> Sequence[StreamEvent]:
         """What can be told now."""
-        match event:
-            case PartStart() if self._open is None:
-                self._open = event.index
-                yield event
-            case PartStart():
+        if type(event) is PartStart:
+            if self._open is not None:
                 self._waiting[event.index] = [event]
-            case TextDelta() | ReasoningDelta() | ToolInputDelta() | PartEnd() if event.index != self._open:
-                self._waiting[event.index].append(event)
-            case PartEnd():
-                yield event
-                yield from self._next()
-            case ChoiceEnd() if self._open is not None:
+                return ()
+            self._open = event.index
+        elif type(event) is PartEnd:
+            if event.index == self._open:
+                return self._next(event)
+            self._waiting[event.index].append(event)
+            return ()
+        elif type(event) is ChoiceEnd:
+            if self._open is not None:
                 self._ends.append(event)
-            case _:
-                yield event
+                return ()
+        elif (
+            type(event) is TextDelta or type(event) is ReasoningDelta or type(event) is ToolInputDelta
+        ) and event.index != self._open:
+            self._waiting[event.index].append(event)
+            return ()
+        return (event,)
 
-    def _next(self) -> Iterator[StreamEvent]:
-        """The parts that waited: those that are complete whole, and the first that is not as far as it has come."""
+    def _next(self, end: PartEnd) -> Sequence[StreamEvent]:
+        """The end of a part and the parts that waited for it: those that are complete whole, and the first that is not
+        as far as it has come."""
         self._open = None
+        told: list[StreamEvent] = [end]
         while self._waiting and self._open is None:
             index = next(iter(self._waiting))
             events = self._waiting.pop(index)
             if not isinstance(events[-1], PartEnd):
                 self._open = index
-            yield from events
-        if self._open is None:
-            yield from self._ends
-            self._ends.clear()
+            told += events
+        if self._open is None and self._ends:
+            told += self._ends
+            self._ends = []
+        return told

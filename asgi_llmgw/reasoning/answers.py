@@ -54,7 +54,7 @@ def carry_response(answer: ChatResponse, source: ir.Protocol, target: ir.Protoco
     """The same for a whole answer."""
     for choice in answer.choices:
         for part in choice.parts:
-            if isinstance(part, ReasoningPart) or state_of(part) is not None:
+            if type(part) is ReasoningPart or state_of(part) is not None:
                 told = carrier(source, target, key)
                 return accumulate(out for event in explode(answer) for out in told.event(event))
     return answer
@@ -116,15 +116,11 @@ class FieldCarrier(_Sealer):
 
     def event(self, event: StreamEvent, /) -> Iterable[StreamEvent]:
         """One event of the stream."""
-        match event:
-            case TextDelta():
-                return (self.delta(event),)
-            case PartStart():
-                return (self._start(event),)
-            case PartEnd():
-                return (self._end(event),)
-            case _:
-                return (event,)
+        if type(event) is PartStart:
+            return (self._start(event),)
+        if type(event) is PartEnd:
+            return (self._end(event),)
+        return (self.delta(event),) if type(event) is TextDelta else (event,)
 
     def delta(self, event: Delta, /) -> Delta:
         """A piece of a part; of a text, the length is noted."""
@@ -185,17 +181,15 @@ class ItemCarrier(_Sealer):
 
     def event(self, event: StreamEvent, /) -> Iterable[StreamEvent]:
         """One event of the stream."""
-        match event:
-            case TextDelta() | ReasoningDelta() | ToolInputDelta():
-                return (self.delta(event),)
-            case PartStart():
-                return self._start(event)
-            case PartEnd():
-                return self._end(event)
-            case ChoiceEnd() if self._waiting:
-                return (*self._flush(), event)
-            case _:
-                return (event,)
+        if type(event) is PartStart:
+            return self._start(event)
+        if type(event) is PartEnd:
+            return self._end(event)
+        if type(event) is ChoiceEnd and self._waiting:
+            return (*self._flush(), event)
+        if type(event) is TextDelta or type(event) is ReasoningDelta or type(event) is ToolInputDelta:
+            return (self.delta(event),)
+        return (event,)
 
     def delta(self, event: Delta, /) -> Delta:
         """A piece of a part, moved to where that is now; the length of words is noted."""

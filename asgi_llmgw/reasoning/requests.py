@@ -45,8 +45,6 @@ def restore_state(request: ChatRequest, source: Protocol, key: bytes) -> tuple[C
 
 
 def _brings_state(request: ChatRequest) -> bool:
-    if request.talk is not None:
-        return False
     return any(
         state_of(part) is not None
         for message in request.messages

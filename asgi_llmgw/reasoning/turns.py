@@ -79,25 +79,26 @@ class TurnRecorder:
 
     def observe(self, event: StreamEvent) -> None:
         """Take note of one event."""
-        match event:
-            case ReasoningDelta():
-                if event.index in self._thoughts:
-                    self._thoughts[event.index].append(event.text)
-            case PartStart(choice=0, part=ReasoningPart() | TextPart() | ToolCallPart() as part):
+        if type(event) is ReasoningDelta:
+            if event.index in self._thoughts:
+                self._thoughts[event.index].append(event.text)
+        elif type(event) is PartStart:
+            part = event.part
+            if event.choice == 0 and isinstance(part, (TextPart, ToolCallPart, ReasoningPart)):
                 self._parts[event.index] = part
-                if isinstance(part, ReasoningPart):
+                if type(part) is ReasoningPart:
                     self._thoughts[event.index] = [part.text]
                 self._note(event.index, part, state_of(part))
-            case PartEnd() if event.index in self._parts:
-                ended = self._parts.pop(event.index)
-                self._note(event.index, ended, event.opaque or state_of(ended))
-            case _:
-                pass
+        elif type(event) is PartEnd and event.index in self._parts:
+            ended = self._parts.pop(event.index)
+            self._note(event.index, ended, event.opaque or state_of(ended))
 
     def turn(self) -> Turn | None:
         """The turn so far, None if no vendor wants any of it back, or nothing would tell it from others."""
-        turn = Turn(tuple(item for _, item in sorted(self._items.items())))
-        return turn if self._stateful and turn.name else None
+        if not self._stateful:
+            return None
+        turn = Turn(tuple([item for _, item in sorted(self._items.items())]))
+        return turn if turn.name else None
 
     def _note(self, index: int, part: OutputPart, state: Opaque | None) -> None:
         self._stateful = self._stateful or state is not None

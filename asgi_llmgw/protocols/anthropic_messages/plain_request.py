@@ -16,6 +16,7 @@ from asgi_llmgw.ir import (
     Message,
     Part,
     Sampling,
+    Talk,
     TextPart,
     Tool,
     ToolCallPart,
@@ -63,9 +64,39 @@ class _Result(_Block, tag="tool_result"):
 class _User(msgspec.Struct, tag_field="role", tag="user", forbid_unknown_fields=True, gc=False):
     content: str | list[_Text | _Result]
 
+    def messages(self, names: dict[str, str]) -> tuple[Message, ...]:
+        """One, or two where there are results in it; `names` are those of the calls so far."""
+        if isinstance(self.content, str):
+            return (Message("user", (TextPart(self.content),)),)
+        parts: list[Part] = []
+        results: list[Part] = []
+        for block in self.content:
+            if isinstance(block, _Text):
+                parts.append(TextPart(block.text, _mark(block.cache_control)))
+            else:
+                results.append(_result(block, names))
+        if not results:
+            return (Message("user", tuple(parts)),)
+        answered = Message("tool", tuple(results))
+        return (answered, Message("user", tuple(parts))) if parts else (answered,)
+
 
 class _Assistant(msgspec.Struct, tag_field="role", tag="assistant", forbid_unknown_fields=True, gc=False):
     content: str | list[_Text | _Call]
+
+    def messages(self, names: dict[str, str]) -> tuple[Message, ...]:
+        """One; the names of its calls are added."""
+        if isinstance(self.content, str):
+            return (Message("assistant", (TextPart(self.content),) if self.content else ()),)
+        parts: list[Part] = []
+        for block in self.content:
+            mark = _mark(block.cache_control)
+            if isinstance(block, _Text):
+                parts.append(TextPart(block.text, mark))
+            else:
+                names[block.id] = block.name
+                parts.append(ToolCallPart(block.id, block.name, dumps_text(block.input), cache=mark))
+        return (Message("assistant", tuple(parts)),)
 
 
 _Said: TypeAlias = _User | _Assistant
@@ -109,19 +140,31 @@ def decode_plain(body: bytes) -> ChatRequest | None:
     system = _system(plain.system)
     if any(part.text.startswith(ATTRIBUTION) for part in system):
         return None  # it is not for the model to read
-    names: dict[str, str] = {}
-    messages = [message for said in plain.messages for message in _messages(said, names)]
-    if system:
-        messages.insert(0, Message("system", system))
-    return ChatRequest(
+    opening = Message("system", system) if system else None
+    talk = _talk(plain.messages, opening)
+    request = ChatRequest(
         model=plain.model,
-        messages=tuple(messages),
+        messages=_messages(plain.messages, opening) if talk is None else talk.messages(),
         stream=plain.stream,
         max_output_tokens=plain.max_tokens,
         sampling=Sampling(plain.temperature, plain.top_p, plain.top_k, stop=tuple(plain.stop_sequences)),
         tools=tuple([_tool(tool) for tool in plain.tools]),
         end_user=None if plain.metadata is None else plain.metadata.user_id,
     )
+    return request if talk is None else request.knowing(talk)
+
+
+def _messages(said: list[_Said], opening: Message | None) -> tuple[Message, ...]:
+    names: dict[str, str] = {}
+    messages = [message for one in said for message in one.messages(names)]
+    return tuple(messages) if opening is None else (opening, *messages)
+
+
+def _talk(said: list[_Said], opening: Message | None) -> Talk | None:
+    """What is said, where it is seen at once that it is an exchange of words."""
+    if set(map(type, said[::2])) != {_User} or not set(map(type, said[1::2])) <= {_Assistant}:
+        return None
+    return Talk.of_texts([one.content for one in said], opening)
 
 
 def _system(told: str | list[_OnlyText]) -> tuple[TextPart, ...]:
@@ -137,39 +180,6 @@ def _mark(told: _Mark | None) -> CacheMark | None:
 def _tool(told: _Tool) -> Tool:
     schema = cast(JSONObject, told.input_schema)
     return Tool(told.name, told.description, schema, told.strict, _mark(told.cache_control))
-
-
-def _messages(said: _Said, names: dict[str, str]) -> tuple[Message, ...]:
-    """One message, or two where there are results in it; `names` are those of the calls so far."""
-    if isinstance(said, _Assistant):
-        return (Message("assistant", _assistant(said.content, names)),)
-    if isinstance(said.content, str):
-        return (Message("user", (TextPart(said.content),)),)
-    parts: list[Part] = []
-    results: list[Part] = []
-    for block in said.content:
-        if isinstance(block, _Text):
-            parts.append(TextPart(block.text, _mark(block.cache_control)))
-        else:
-            results.append(_result(block, names))
-    if not results:
-        return (Message("user", tuple(parts)),)
-    answered = Message("tool", tuple(results))
-    return (answered, Message("user", tuple(parts))) if parts else (answered,)
-
-
-def _assistant(content: str | list[_Text | _Call], names: dict[str, str]) -> tuple[Part, ...]:
-    if isinstance(content, str):
-        return (TextPart(content),) if content else ()
-    parts: list[Part] = []
-    for block in content:
-        mark = _mark(block.cache_control)
-        if isinstance(block, _Text):
-            parts.append(TextPart(block.text, mark))
-        else:
-            names[block.id] = block.name
-            parts.append(ToolCallPart(block.id, block.name, dumps_text(block.input), cache=mark))
-    return tuple(parts)
 
 
 def _result(block: _Result, names: dict[str, str]) -> ToolResultPart:

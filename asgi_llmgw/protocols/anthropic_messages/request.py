@@ -101,12 +101,9 @@ def encode_request(request: ChatRequest, profile: Profile) -> EncodedRequest:
     _refuse(request)
     conversation = encode_conversation(request, profile, notes)
     system = conversation.system
+    obstacle = None if request.reasoning is None else _obstacle(request, profile, conversation)
     thinking = encode_thinking(
-        request.reasoning,
-        profile,
-        notes,
-        max_tokens=request.max_output_tokens,
-        obstacle=_obstacle(request, profile, conversation),
+        request.reasoning, profile, notes, max_tokens=request.max_output_tokens, obstacle=obstacle
     )
     if request.max_output_tokens is None:
         notes.defaulted("max_tokens", f"A limit is required: {thinking.max_tokens}.")
@@ -121,9 +118,11 @@ def encode_request(request: ChatRequest, profile: Profile) -> EncodedRequest:
         body["thinking"] = thinking.config
     if output_config:
         body["output_config"] = output_config
-    body |= _sampling(request, profile, thinking, notes)
-    body |= _envelope(request, notes)
-    _extend(body, request, notes)
+    if request.sampling != _UNSAID:
+        body |= _sampling(request.sampling, profile, thinking, notes)
+    _envelope(body, request, notes)
+    if request.extensions:
+        _extend(body, request, notes)
     try:
         data = dumps(body)
         marked = bool(system or tools) or request.talk is None
@@ -190,10 +189,7 @@ def _output_config(
     return result
 
 
-def _sampling(request: ChatRequest, profile: Profile, thinking: Thinking, notes: Diagnostics) -> JSONObject:
-    sampling = request.sampling
-    if sampling == _UNSAID:
-        return {}
+def _sampling(sampling: Sampling, profile: Profile, thinking: Thinking, notes: Diagnostics) -> JSONObject:
     result: JSONObject = {}
     for name, value in (("temperature", sampling.temperature), ("top_p", sampling.top_p), ("top_k", sampling.top_k)):
         if value is None:
@@ -221,28 +217,26 @@ def _sampling(request: ChatRequest, profile: Profile, thinking: Thinking, notes:
     return result
 
 
-def _envelope(request: ChatRequest, notes: Diagnostics) -> JSONObject:
+def _envelope(body: JSONObject, request: ChatRequest, notes: Diagnostics) -> None:
     """What is said about the request rather than in it."""
-    result: JSONObject = {}
     if request.stream:
-        result["stream"] = True
+        body["stream"] = True
     if request.end_user:
-        result["metadata"] = {"user_id": _user_id(request.end_user, notes)}
+        body["metadata"] = {"user_id": _user_id(request.end_user, notes)}
     tier = request.service_tier
     if tier is not None and tier != "auto":
         if tier in SERVICE_TIER_OUT:
-            result["service_tier"] = SERVICE_TIER_OUT[tier]
+            body["service_tier"] = SERVICE_TIER_OUT[tier]
         else:
             notes.dropped("service_tier", f"The vendor has no tier {tier!r}.")
     if request.cache is not None:
-        result["cache_control"] = cache_control(request.cache, "cache_control", notes)
+        body["cache_control"] = cache_control(request.cache, "cache_control", notes)
     if request.metadata is not None:
         notes.dropped("metadata", "The vendor keeps no metadata.", info=True)
     if request.verbosity is not None:
         notes.dropped("verbosity", "The vendor has no such setting.")
     if request.prompt_cache_key is not None:
         notes.dropped("prompt_cache_key", "The vendor finds its caches without a key.", info=True)
-    return result
 
 
 def _user_id(raw: str, notes: Diagnostics) -> str:

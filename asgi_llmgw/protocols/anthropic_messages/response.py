@@ -64,6 +64,40 @@ class _Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 _plain: Final = msgspec.json.Decoder(_Plain)
 
 
+class _Written(msgspec.Struct, gc=False):
+    ephemeral_1h_input_tokens: int | None = None
+
+
+class _Made(msgspec.Struct, gc=False):
+    thinking_tokens: int | None = None
+
+
+class _Counts(msgspec.Struct, gc=False):
+    """What is read of `usage`."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_creation: _Written | None = None
+    output_tokens_details: _Made | None = None
+
+    @classmethod
+    def of(cls, raw: JSONObject) -> _Counts:
+        """All of them at once; one by one where one is no plain integer."""
+        try:
+            return msgspec.convert(raw, cls)
+        except msgspec.ValidationError:
+            return cls(
+                as_int(raw.get("input_tokens")),
+                as_int(raw.get("output_tokens")),
+                as_int(raw.get("cache_read_input_tokens")),
+                as_int(raw.get("cache_creation_input_tokens")),
+                _Written(as_int(as_object(raw.get("cache_creation")).get("ephemeral_1h_input_tokens"))),
+                _Made(as_int(as_object(raw.get("output_tokens_details")).get("thinking_tokens"))),
+            )
+
+
 def decode_response(body: bytes) -> ChatResponse:
     """Read a whole answer.
 
@@ -128,16 +162,16 @@ def _kind(raw: str | None) -> FinishKind:
 
 def decode_usage(raw: JSONObject) -> Usage:
     """Tokens. Anthropic counts the cached part of the prompt apart; we count the prompt as a whole."""
-    read = as_int(raw.get("cache_read_input_tokens"))
-    written = as_int(raw.get("cache_creation_input_tokens"))
-    fresh = as_int(raw.get("input_tokens"))
+    counts = _Counts.of(raw)
+    read, written, fresh = counts.cache_read_input_tokens, counts.cache_creation_input_tokens, counts.input_tokens
+    longer, made = counts.cache_creation, counts.output_tokens_details
     return Usage(
         input_tokens=None if fresh is None else fresh + (read or 0) + (written or 0),
-        output_tokens=as_int(raw.get("output_tokens")),
+        output_tokens=counts.output_tokens,
         cache_read_tokens=read,
         cache_write_tokens=written,
-        cache_write_1h_tokens=as_int(as_object(raw.get("cache_creation")).get("ephemeral_1h_input_tokens")),
-        reasoning_tokens=as_int(as_object(raw.get("output_tokens_details")).get("thinking_tokens")),
+        cache_write_1h_tokens=None if longer is None else longer.ephemeral_1h_input_tokens,
+        reasoning_tokens=None if made is None else made.thinking_tokens,
         raw=raw,
     )
 

@@ -139,7 +139,7 @@ class MessagesStreamEncoder:
         elif type(event) is ToolInputDelta and event.index == self._going_on and event.fragment and self._part:
             self._part.fragments.append(event.fragment)
             return (self._more(event.fragment),)
-        if isinstance(event, UsageUpdate):  # waits for nothing, and comes with every chunk of some vendors
+        elif type(event) is UsageUpdate:  # waits for nothing, and comes with every chunk of some vendors
             return self._tell(event)
         if self._ended or not self._ours(event):
             return ()
@@ -164,45 +164,42 @@ class MessagesStreamEncoder:
 
     def _ours(self, event: StreamEvent) -> bool:
         """Whether an event belongs to the one answer that is told: the first that begins."""
-        match event:
-            case TextDelta() | ReasoningDelta() | ToolInputDelta() | PartEnd():
-                return event.index not in self._others
-            case PartStart() | ChoiceEnd():
-                if self._choice is None:
-                    self._choice = event.choice
-                if event.choice == self._choice:
-                    return True
-                other_choice(event.choice, self._notes)
-                if isinstance(event, PartStart):
-                    self._others.add(event.index)
-                return False
-            case _:
+        if type(event) is PartStart or type(event) is ChoiceEnd:
+            if self._choice is None:
+                self._choice = event.choice
+            if event.choice == self._choice:
                 return True
+            other_choice(event.choice, self._notes)
+            if type(event) is PartStart:
+                self._others.add(event.index)
+            return False
+        if self._others and isinstance(event, (TextDelta, ReasoningDelta, ToolInputDelta, PartEnd)):
+            return event.index not in self._others
+        return True
 
     def _tell(self, event: StreamEvent) -> Frames:
-        match event:
-            case TextDelta():
-                return self._say(event.text)
-            case ReasoningDelta():
-                return self._think(event.text)
-            case ToolInputDelta():
-                return self._argue(event.fragment)
-            case PartStart():
-                return self._start_part(event)
-            case PartEnd():
-                return self._end_part(event)
-            case UsageUpdate():
-                self._usage = event.usage
-            case ResponseStart():
-                self._start = event
-            case ChoiceEnd():
-                self._finish = event.finish
-            case ResponseEnd():
-                return self._end()
-            case StreamFault():
-                return self._fault(event.error)
-            case _:
-                assert_never(event)
+        if type(event) is PartStart:
+            return self._start_part(event)
+        if type(event) is TextDelta:
+            return self._say(event.text)
+        if type(event) is PartEnd:
+            return self._end_part(event)
+        if type(event) is ResponseStart:
+            self._start = event
+        elif type(event) is ChoiceEnd:
+            self._finish = event.finish
+        elif type(event) is ResponseEnd:
+            return self._end()
+        elif type(event) is UsageUpdate:
+            self._usage = event.usage
+        elif type(event) is ReasoningDelta:
+            return self._think(event.text)
+        elif type(event) is ToolInputDelta:
+            return self._argue(event.fragment)
+        elif type(event) is StreamFault:
+            return self._fault(event.error)
+        else:
+            assert_never(event)
         return []
 
     def _begin(self) -> Frames:

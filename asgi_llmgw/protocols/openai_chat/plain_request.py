@@ -18,6 +18,7 @@ from asgi_llmgw.ir import (
     Reasoning,
     Role,
     Sampling,
+    Talk,
     TextPart,
     Tool,
     ToolCallPart,
@@ -46,7 +47,13 @@ class _Text(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 class _Words(msgspec.Struct, tag_field="role", forbid_unknown_fields=True, gc=False):
     role: ClassVar[Role]
+    tool_calls: ClassVar[tuple[()]] = ()
     content: str | list[_Text]
+
+    def message(self, names: dict[str, str]) -> Message:
+        if isinstance(self.content, str):
+            return Message(self.role, (TextPart(self.content),))
+        return Message(self.role, tuple([TextPart(text.text) for text in self.content]))
 
 
 class _System(_Words, tag="system"):
@@ -69,10 +76,22 @@ class _Assistant(msgspec.Struct, tag_field="role", tag="assistant", forbid_unkno
     audio: None = None
     function_call: None = None
 
+    def message(self, names: dict[str, str]) -> Message:
+        parts: list[Part] = [TextPart(self.content)] if self.content else []
+        for call in self.tool_calls:
+            names[call.id] = call.function.name
+            parts.append(ToolCallPart(call.id, call.function.name, call.function.arguments))
+        return Message("assistant", tuple(parts))
+
 
 class _Result(msgspec.Struct, tag_field="role", tag="tool", forbid_unknown_fields=True, gc=False):
+    tool_calls: ClassVar[tuple[()]] = ()
     tool_call_id: str
     content: str
+
+    def message(self, names: dict[str, str]) -> Message:
+        name = names.get(self.tool_call_id) or None
+        return Message("tool", (ToolResultPart(self.tool_call_id, (TextPart(self.content),), name),))
 
 
 _Said: TypeAlias = _System | _Developer | _User | _Assistant | _Result
@@ -123,9 +142,10 @@ def decode_plain(body: bytes) -> ChatRequest | None:
     if plain is None or (plain.max_tokens is not None and plain.max_completion_tokens is not None):
         return None
     include_usage = plain.stream_options is not None and plain.stream_options.include_usage
-    return ChatRequest(
+    talk = _talk(plain.messages)
+    request = ChatRequest(
         model=plain.model,
-        messages=_messages(plain.messages),
+        messages=_messages(plain.messages) if talk is None else talk.messages(),
         stream=plain.stream,
         include_usage=include_usage if plain.stream else None,
         max_output_tokens=plain.max_tokens or plain.max_completion_tokens,
@@ -137,6 +157,7 @@ def decode_plain(body: bytes) -> ChatRequest | None:
         reasoning=None if plain.reasoning_effort is None else Reasoning(plain.reasoning_effort),
         end_user=plain.user,
     )
+    return request if talk is None else request.knowing(talk)
 
 
 def _tool(told: _Declaration) -> Tool:
@@ -144,23 +165,17 @@ def _tool(told: _Declaration) -> Tool:
 
 
 def _messages(said: list[_Said]) -> tuple[Message, ...]:
-    names: dict[str, str] = {}
-    return tuple([_message(one, names) for one in said])
+    names: dict[str, str] = {}  # of the calls so far
+    return tuple([one.message(names) for one in said])
 
 
-def _message(said: _Said, names: dict[str, str]) -> Message:
-    """One message; `names` are those of the calls so far."""
-    if isinstance(said, _Assistant):
-        if not said.tool_calls:
-            return Message("assistant", (TextPart(said.content),) if said.content else ())
-        parts: list[Part] = [TextPart(said.content)] if said.content else []
-        for call in said.tool_calls:
-            names[call.id] = call.function.name
-            parts.append(ToolCallPart(call.id, call.function.name, call.function.arguments))
-        return Message("assistant", tuple(parts))
-    if isinstance(said, _Result):
-        name = names.get(said.tool_call_id) or None
-        return Message("tool", (ToolResultPart(said.tool_call_id, (TextPart(said.content),), name),))
-    if isinstance(said.content, str):
-        return Message(said.role, (TextPart(said.content),))
-    return Message(said.role, tuple([TextPart(text.text) for text in said.content]))
+def _talk(said: list[_Said]) -> Talk | None:
+    """What is said, where it is seen at once that it is an exchange of words."""
+    first = said[0]
+    system = first.message({}) if isinstance(first, (_System, _Developer)) else None
+    turns = said if system is None else said[1:]
+    if set(map(type, turns[::2])) != {_User} or not set(map(type, turns[1::2])) <= {_Assistant}:
+        return None
+    if [one for one in turns[1::2] if one.tool_calls]:
+        return None
+    return Talk.of_texts([one.content for one in turns], system)

@@ -123,29 +123,27 @@ class ChatStreamEncoder:
             return ()
         if type(event) is TextDelta:
             return self._text(event)
+        if type(event) is UsageUpdate:
+            self._usage = event.usage
+            return ()
+        if type(event) is PartStart:
+            return self._start_part(event)
+        if type(event) is PartEnd:
+            return self._end_part(event)
         if type(event) is ToolInputDelta:
             return self._arguments(self._parts.get(event.index), event.fragment)
         if type(event) is ReasoningDelta:
             return self._reasoning(self._parts.get(event.index), event.text)
-        match event:
-            case PartStart():
-                return self._start_part(event)
-            case PartEnd():
-                return self._end_part(event)
-            case UsageUpdate():
-                self._usage = event.usage
-                return ()
-            case ResponseStart():
-                self._begin(event)
-                return ()
-            case ChoiceEnd():
-                return self._end_choice(event)
-            case ResponseEnd():
-                return self._end()
-            case StreamFault():
-                return self._fault(event.error)
-            case _:
-                assert_never(event)
+        if type(event) is ResponseStart:
+            self._begin(event)
+            return ()
+        if type(event) is ChoiceEnd:
+            return self._end_choice(event)
+        if type(event) is ResponseEnd:
+            return self._end()
+        if type(event) is StreamFault:
+            return self._fault(event.error)
+        assert_never(event)
 
     def more(self, whole: Delta, texts: list[str], /) -> bytes | None:
         """The frames of many deltas of one part."""

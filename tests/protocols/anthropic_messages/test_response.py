@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from asgi_llmgw.errors import InvalidUpstreamResponse, UpstreamError
@@ -142,6 +143,23 @@ def test_the_whole_prompt_is_counted_once() -> None:
         raw=raw,
     )
     assert response.service_tier == "default"
+
+
+@pytest.mark.parametrize("odd", [True, "3", 1.5, [], {}])
+def test_one_count_that_is_no_number_does_not_cost_the_others(odd: JSONValue) -> None:
+    raw: JSONObject = {
+        "input_tokens": 3.0,
+        "output_tokens": odd,
+        "cache_read_input_tokens": 2,
+        "cache_creation_input_tokens": None,
+        "cache_creation": {"ephemeral_1h_input_tokens": odd},
+        "output_tokens_details": {"thinking_tokens": 2.0},
+    }
+    expected = Usage(input_tokens=5, cache_read_tokens=2, reasoning_tokens=2, raw=raw)
+    assert decode(usage=raw).usage == expected
+    assert decode(usage={**raw, "cache_creation": odd}).usage == msgspec.structs.replace(
+        expected, raw={**raw, "cache_creation": odd}
+    )
 
 
 def test_what_is_not_reported_is_not_zero() -> None:
