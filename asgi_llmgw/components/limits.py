@@ -231,7 +231,7 @@ class _Admitted:
         await self.settle(finished=True)
         await self._send(message)
 
-    async def settle(self, *, finished: bool = False) -> None:
+    def settle(self, *, finished: bool = False) -> Awaitable[None]:
         """Count what was used, whoever is being cancelled."""
         self.settled = True
         actual: dict[Measure, int] = {}
@@ -241,4 +241,4 @@ class _Admitted:
             used = used_by(exchange, self._expected, answered)
             exchange.cost = cost_of(used, self._prices)
             actual = {"tokens": tokens_of(used), "cost": exchange.cost or 0}
-        await self._leases.settle(self._reservation, actual)
+        return self._leases.settle(self._reservation, actual)
