@@ -136,10 +136,13 @@ class LimitsMiddleware:
         claims, fits = list(met.claims), met.fits
         for place in met.metered:
             limit = claims[place].limit
-            tokens = limit.measure == "tokens"
-            amount = expected.tokens if tokens else self._highest_cost(exchange, limit, expected)
+            if limit.measure == "tokens":
+                amount = expected.tokens
+            else:
+                amount = self._highest_cost(exchange, limit, expected)
+            if amount > limit.ceiling:
+                fits = False
             claims[place] = Claim(limit, amount)
-            fits = fits and amount <= limit.ceiling
         if not fits:
             claim = next(claim for claim in claims if claim.amount > claim.limit.ceiling)
             exchange.limited = label(claim.limit)

@@ -87,11 +87,12 @@ def cost_of(used: Iterable[Used], prices: PriceTable) -> int | None:
 
 def _earlier(exchange: Exchange) -> list[Used]:
     """The attempts that are over and are not the one that the exchange is about."""
-    return [
-        Used(tried.provider, tried.model, tried.usage)
-        for tried in exchange.tried
-        if tried.usage is not None and tried.usage is not exchange.usage
-    ]
+    found: list[Used] = []
+    for tried in exchange.tried:
+        usage = tried.usage
+        if usage is not None and usage is not exchange.usage:
+            found.append(Used(tried.provider, tried.model, usage))
+    return found
 
 
 def _last(exchange: Exchange, estimate: Estimate, answered: Answered) -> Usage | None:
