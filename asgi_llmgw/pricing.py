@@ -99,31 +99,31 @@ def cost(usage: Usage, price: Price) -> int:
     Counts that were not reported are nothing; negative ones too, and absurd ones are cut down to `MAX_TOKENS`. A share
     is never larger than what it is a share of.
     """
-    total_input, total_output = _sane(usage.input_tokens), _sane(usage.output_tokens)
-    rates = price.rates(total_input)
-    cached = min(_sane(usage.cache_read_tokens), total_input)
-    written = min(_sane(usage.cache_write_tokens), total_input - cached)
+    total_input, written = _sane(usage.input_tokens), _sane(usage.cache_write_tokens)
     written_1h = min(_sane(usage.cache_write_1h_tokens), written)
-    heard = min(_sane(usage.audio_input_tokens), total_input - cached - written)
-    reasoning = min(_sane(usage.reasoning_tokens), total_output)
-    spoken = min(_sane(usage.audio_output_tokens), total_output - reasoning)
-    painted = min(_sane(usage.image_output_tokens), total_output - reasoning - spoken)
-    per_write = rates.input if rates.cache_write is None else rates.cache_write
-    sums = (
-        (total_input - cached - written - heard, rates.input),
-        (heard, rates.input if rates.audio_input is None else rates.audio_input),
-        (cached, rates.input if rates.cached_input is None else rates.cached_input),
-        (written - written_1h, per_write),
-        (written_1h, per_write if rates.cache_write_1h is None else rates.cache_write_1h),
-        (total_output - reasoning - spoken - painted, rates.output),
-        (reasoning, rates.output if rates.reasoning is None else rates.reasoning),
-        (spoken, rates.output if rates.audio_output is None else rates.audio_output),
-        (painted, rates.output if rates.image_output is None else rates.image_output),
-        (_sane(usage.characters), price.characters),
-        (_sane(usage.pictures) * _PARTS, price.picture),
-        (_millionths_of_minutes(usage.seconds), price.minute),
+    rates = price.rates(total_input)
+    parts = _divided(
+        total_input,
+        rates.input,
+        (usage.cache_read_tokens, rates.cached_input),
+        (written_1h, rates.cache_write if rates.cache_write_1h is None else rates.cache_write_1h),
+        (written - written_1h, rates.cache_write),
+        (usage.audio_input_tokens, rates.audio_input),
     )
-    return _rounded_up(sum(count * round(amount * _PARTS) for count, amount in sums))
+    parts += _divided(
+        _sane(usage.output_tokens),
+        rates.output,
+        (usage.reasoning_tokens, rates.reasoning),
+        (usage.audio_output_tokens, rates.audio_output),
+        (usage.image_output_tokens, rates.image_output),
+    )
+    if usage.characters:
+        parts += _sane(usage.characters) * round(price.characters * _PARTS)
+    if usage.pictures:
+        parts += _sane(usage.pictures) * _PARTS * round(price.picture * _PARTS)
+    if usage.seconds:
+        parts += _millionths_of_minutes(usage.seconds) * round(price.minute * _PARTS)
+    return _rounded_up(parts)
 
 
 def highest_cost(input_tokens: int, output_tokens: int, price: Price) -> int:
@@ -133,8 +133,8 @@ def highest_cost(input_tokens: int, output_tokens: int, price: Price) -> int:
         rates.input, rates.cached_input or 0, rates.cache_write or 0, rates.cache_write_1h or 0, rates.audio_input or 0
     )
     for_output = max(rates.output, rates.reasoning or 0, rates.audio_output or 0, rates.image_output or 0)
-    tokens = ((_sane(input_tokens), for_input), (_sane(output_tokens), for_output))
-    return _rounded_up(sum(count * round(amount * _PARTS) for count, amount in tokens))
+    parts = _sane(input_tokens) * round(for_input * _PARTS) + _sane(output_tokens) * round(for_output * _PARTS)
+    return _rounded_up(parts)
 
 
 class PriceTable:
@@ -182,12 +182,25 @@ def _check(*amounts: float | None) -> None:
 
 
 def _sane(count: int | None) -> int:
-    return 0 if count is None else max(0, min(count, MAX_TOKENS))
+    if not count or count < 0:
+        return 0
+    return count if count < MAX_TOKENS else MAX_TOKENS
 
 
-def _millionths_of_minutes(seconds: float | None) -> int:
+def _divided(total: int, rate: float, *shares: tuple[int | None, float | None]) -> int:
+    """What so many tokens cost of which these shares, one after the other, may have rates of their own."""
+    parts = 0
+    for count, own in shares:
+        if count and count > 0:
+            share = count if count < total else total
+            total -= share
+            parts += share * round((rate if own is None else own) * _PARTS)
+    return parts + total * round(rate * _PARTS)
+
+
+def _millionths_of_minutes(seconds: float) -> int:
     """Rounded up; what is no length is nothing."""
-    if seconds is None or not 0 < seconds <= _MAX_SECONDS:
+    if not 0 < seconds <= _MAX_SECONDS:
         return 0
     return math.ceil(seconds / 60 * _PARTS)
 

@@ -75,6 +75,11 @@ def test_tokens_cost_what_the_price_says_rounded_up(usage: Usage, price: Price, 
     assert cost(usage, price) == millionths
 
 
+def test_a_share_without_a_price_of_its_own_is_a_share_all_the_same() -> None:
+    usage = Usage(input_tokens=100, output_tokens=0, cache_read_tokens=90, audio_input_tokens=50)
+    assert cost(usage, Price(input=1.0, output=1.0, audio_input=11.0)) == 90 + 10 * 11
+
+
 @pytest.mark.parametrize(
     ("usage", "millionths"),
     [

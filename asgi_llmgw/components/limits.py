@@ -136,10 +136,13 @@ class LimitsMiddleware:
         claims, fits = list(met.claims), met.fits
         for place in met.metered:
             limit = claims[place].limit
-            tokens = limit.measure == "tokens"
-            amount = expected.tokens if tokens else self._highest_cost(exchange, limit, expected)
+            if limit.measure == "tokens":
+                amount = expected.tokens
+            else:
+                amount = self._highest_cost(exchange, limit, expected)
+            if amount > limit.ceiling:
+                fits = False
             claims[place] = Claim(limit, amount)
-            fits = fits and amount <= limit.ceiling
         if not fits:
             claim = next(claim for claim in claims if claim.amount > claim.limit.ceiling)
             exchange.limited = label(claim.limit)
@@ -231,7 +234,7 @@ class _Admitted:
         await self.settle(finished=True)
         await self._send(message)
 
-    async def settle(self, *, finished: bool = False) -> None:
+    def settle(self, *, finished: bool = False) -> Awaitable[None]:
         """Count what was used, whoever is being cancelled."""
         self.settled = True
         actual: dict[Measure, int] = {}
@@ -241,4 +244,4 @@ class _Admitted:
             used = used_by(exchange, self._expected, answered)
             exchange.cost = cost_of(used, self._prices)
             actual = {"tokens": tokens_of(used), "cost": exchange.cost or 0}
-        await self._leases.settle(self._reservation, actual)
+        return self._leases.settle(self._reservation, actual)

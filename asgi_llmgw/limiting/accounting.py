@@ -87,11 +87,12 @@ def cost_of(used: Iterable[Used], prices: PriceTable) -> int | None:
 
 def _earlier(exchange: Exchange) -> list[Used]:
     """The attempts that are over and are not the one that the exchange is about."""
-    return [
-        Used(tried.provider, tried.model, tried.usage)
-        for tried in exchange.tried
-        if tried.usage is not None and tried.usage is not exchange.usage
-    ]
+    found: list[Used] = []
+    for tried in exchange.tried:
+        usage = tried.usage
+        if usage is not None and usage is not exchange.usage:
+            found.append(Used(tried.provider, tried.model, usage))
+    return found
 
 
 def _last(exchange: Exchange, estimate: Estimate, answered: Answered) -> Usage | None:
@@ -105,7 +106,7 @@ def _last(exchange: Exchange, estimate: Estimate, answered: Answered) -> Usage |
     if estimate.later and answered.finished:
         return Usage(input_tokens=estimate.input_tokens, output_tokens=estimate.output_tokens)
     whole = exchange.failure is None and (exchange.finish_reason is not None or answered.finished)
-    if whole and usage is not None and _is_sane(usage.input_tokens) and _is_sane(usage.output_tokens):
+    if whole and usage is not None and _are_sane(usage.input_tokens, usage.output_tokens):
         return usage
     length = max(exchange.text_length, answered.size if usage is None and estimate.text else 0)
     seen = Usage(
@@ -129,8 +130,10 @@ def _mended(usage: Usage, seen: Usage, *, whole: bool = True) -> Usage:
 
 
 def _sane(count: int | None) -> int | None:
-    return count if _is_sane(count) else None
+    return count if count is not None and 0 <= count <= MAX_TOKENS else None
 
 
-def _is_sane(count: int | None) -> bool:
-    return count is not None and 0 <= count <= MAX_TOKENS
+def _are_sane(total_input: int | None, total_output: int | None) -> bool:
+    if total_input is None or total_output is None:
+        return False
+    return 0 <= total_input <= MAX_TOKENS and 0 <= total_output <= MAX_TOKENS

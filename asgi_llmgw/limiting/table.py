@@ -68,9 +68,8 @@ class LimitTable:
 
     def of(self, exchange: Exchange) -> Met:
         """The limits that a request meets: those of its key, of its key's tenant and of the model it asks for."""
-        principal = exchange.principal
-        name, tenant = (None, None) if principal is None else (principal.name, principal.tenant)
-        who = name, tenant, exchange.route
+        principal, route = exchange.principal, exchange.route
+        who = (None, None, route) if principal is None else (principal.name, principal.tenant, route)
         met = self._met.get(who)
         if met is None:
             if len(self._met) >= _MAX_REMEMBERED:
