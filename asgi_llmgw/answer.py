@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from asgi_llmgw._types import Message, Send
+
+PIECE: Final = 64 * 1024
+"""The most bytes of one message: what a slow reader must take in time to be one that goes on."""
 
 
 class ClientDisconnected(Exception):
@@ -33,9 +38,11 @@ class Answer:
         ending: its last message is on the way.
         finished: its last message has been taken.
         on_start: told when it begins.
+        clock: what `since` is told by.
+        since: when the server was handed the message that it has not taken yet; None while there is none.
     """
 
-    __slots__ = ("_send", "as_array", "ending", "finished", "on_start", "status", "streaming")
+    __slots__ = ("_send", "as_array", "clock", "ending", "finished", "on_start", "since", "status", "streaming")
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -45,22 +52,40 @@ class Answer:
         self.ending = False
         self.finished = False
         self.on_start: Callable[[Answer], None] | None = None
+        self.clock: Callable[[], float] = time.monotonic
+        self.since: float | None = None
 
-    async def __call__(self, message: Message) -> None:
-        """Pass a message on.
+    async def send(self, message: Message) -> None:
+        """Pass a message on, in pieces if it is large.
 
         Raises:
             ClientDisconnected: the server says that the client has gone, as those of ASGI 2.4 and later do.
         """
         if message["type"] == "http.response.start":
             message = self._begin(message)
-        elif message["type"] == "http.response.body" and not message.get("more_body", False):
-            self.ending = True
+        elif message["type"] == "http.response.body":
+            if len(message.get("body", b"")) > PIECE:
+                await self._send_in_pieces(message)
+                return
+            if not message.get("more_body", False):
+                self.ending = True
+        self.since = self.clock()
         try:
             await self._send(message)
         except OSError as exc:
             raise ClientDisconnected from exc
+        self.since = None
         self.finished = self.ending
+
+    def give_up(self) -> None:
+        """Hand nothing on any more: the server is in the middle of a message that the client does not take."""
+        self._send = _to_nobody
+
+    async def _send_in_pieces(self, message: Message) -> None:
+        body: bytes = message["body"]
+        for start in range(0, len(body), PIECE):
+            more = bool(message.get("more_body", False)) or start + PIECE < len(body)
+            await self.send({**message, "body": body[start : start + PIECE], "more_body": more})
 
     def _begin(self, message: Message) -> Message:
         self.status = message["status"]
@@ -68,3 +93,7 @@ class Answer:
         if self.on_start is not None:
             self.on_start(self)
         return message
+
+
+async def _to_nobody(message: Message) -> None:
+    raise ClientDisconnected

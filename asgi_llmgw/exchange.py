@@ -209,7 +209,7 @@ class Exchange:
         if self.answer is not None:
             return self.answer, send
         self.answer = Answer(send)
-        return self.answer, self.answer
+        return self.answer, self.answer.send
 
     def fail(self, error: GatewayError) -> None:
         """Note that an attempt failed, and whose fault that was."""

@@ -37,11 +37,11 @@ async def test_it_knows_how_far_it_has_got() -> None:
     answer = Answer(send)
     answer.on_start = told.append
     assert (answer.status, answer.streaming) == (None, False)
-    await answer(START)
+    await answer.send(START)
     assert (answer.status, answer.streaming, told) == (200, True, [answer])
-    await answer({"type": "http.response.body", "body": b"x", "more_body": True})
+    await answer.send({"type": "http.response.body", "body": b"x", "more_body": True})
     assert not answer.ending
-    await answer(LAST)
+    await answer.send(LAST)
     assert answer.finished
     assert seen == [(200, False, False), (200, False, False), (200, True, False)]
 
@@ -54,7 +54,7 @@ async def test_a_client_that_has_gone_is_told_apart_from_an_error() -> None:
 
     answer = Answer(send)
     with pytest.raises(ClientDisconnected):
-        await answer(LAST)
+        await answer.send(LAST)
     assert answer.ending and not answer.finished
 
 
@@ -64,6 +64,6 @@ async def test_one_watch_is_enough_for_all_components() -> None:
 
     exchange = Exchange("r")
     outer, watched = exchange.watched(send)
-    assert watched is outer
+    assert watched == outer.send
     inner, handed_on = exchange.watched(watched)
     assert inner is outer and handed_on is watched

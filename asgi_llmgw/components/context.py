@@ -19,7 +19,7 @@ from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Outcome, new_request_id
 from asgi_llmgw.logs import describe
 from asgi_llmgw.protocols import codec
 from asgi_llmgw.render import DEFAULT_PROTOCOL, NO_STORE, deny_websocket, request_id_headers, send_error
-from asgi_llmgw.stall import SEND_STALL, ClientStalled, StallGuard
+from asgi_llmgw.stall import SEND_STALL, StallGuard
 
 MAX_HEADER_BYTES: Final = 64 * 1024
 MAX_HEADERS: Final = 100
@@ -94,24 +94,25 @@ class ContextMiddleware:
         headers = headers_of(scope)
         names = [name for name, _ in headers]
         exchange = self._exchange(scope, headers, names)
-        guard = StallGuard(send, self._send_stall())
-        answer = exchange.answer = _ClientAnswer(guard, exchange, scope)
+        answer = exchange.answer = _ClientAnswer(send, exchange, scope)
+        guard = StallGuard(answer, self._send_stall())
         cancelled = True
         try:
             with guard:
+                guard.start()
                 try:
                     problem = _problem(scope, headers, names)
                     if problem is not None:
                         raise problem
-                    await self._app({**scope, SCOPE_KEY: exchange, "headers": list(headers)}, receive, answer)
+                    await self._app({**scope, SCOPE_KEY: exchange, "headers": list(headers)}, receive, answer.send)
                     if answer.status is None:
                         raise _no_answer(exchange)
                 except Exception as error:
                     await _answer_failure(error, scope, exchange, answer)
-            cancelled = False
-        except ClientStalled:
-            exchange.outcome = "client_disconnected"
-            _logger.warning("request %s: the client took nothing of its answer for too long", exchange.request_id)
+                cancelled = False
+            if cancelled:
+                exchange.outcome = "client_disconnected"
+                _logger.warning("request %s: the client took nothing of its answer for too long", exchange.request_id)
         finally:
             exchange.outcome = exchange.outcome or answer.outcome(cancelled=cancelled)
             self._log(scope, exchange)
@@ -178,7 +179,7 @@ async def _answer_failure(error: Exception, scope: Scope, exchange: Exchange, an
         if isinstance(leaf, ClientDisconnected):
             exchange.outcome = exchange.outcome or "client_disconnected"
             if answer.status is None:
-                await send_gone(answer)
+                await send_gone(answer.send)
             return
         if isinstance(leaf, GatewayError):
             told = leaf
@@ -201,7 +202,7 @@ async def _send_failure(told: GatewayError, scope: Scope, exchange: Exchange, an
     """
     if answer.status is None:
         await send_error(
-            answer,
+            answer.send,
             told,
             exchange.client_protocol,
             request_id=exchange.request_id,
@@ -212,7 +213,7 @@ async def _send_failure(told: GatewayError, scope: Scope, exchange: Exchange, an
         dialect = codec(exchange.client_protocol or DEFAULT_PROTOCOL)
         # the blank line ends a frame that was cut in two
         frame = dialect.frame_newline * 2 + dialect.encode_stream_error(told).encode(dialect.frame_newline)
-        await answer({"type": "http.response.body", "body": frame, "more_body": False})
+        await answer.send({"type": "http.response.body", "body": frame, "more_body": False})
 
 
 def _let_go(exchange: Exchange) -> None:

@@ -18,7 +18,6 @@ from asgi_llmgw._types import ASGIApp, Receive, Scope, Send
 from asgi_llmgw.answer import Answer, ClientDisconnected
 from asgi_llmgw.errors import ConfigError, GatewayError, RequestError, UpstreamError
 from asgi_llmgw.exchange import Exchange, Operation, Outcome, Target
-from asgi_llmgw.ir import Usage
 from asgi_llmgw.pricing import MAX_TOKENS
 from asgi_llmgw.render import NO_STORE, send_document, send_error
 from asgi_llmgw.routing.health import Health
@@ -42,7 +41,6 @@ _MILLION: Final = 1_000_000
 _ACCEPTED: Final = 101
 """A WebSocket, which is a stream as well."""
 
-_TOKENS: Final = ("input", "output", "cache_read", "cache_write", "reasoning")
 _DURATION_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 _FIRST_TOKEN_BUCKETS: Final = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60)
 
@@ -272,9 +270,16 @@ class _Metrics:
         if exchange.first_token is not None:
             waited = exchange.first_token - exchange.started
             self._first_token[provider, model].observe(waited if waited > 0 else 0.0)
-        if exchange.usage is not None:
-            for kind, count in zip(_TOKENS, _token_counts(exchange.usage), strict=True):
-                if count and 0 < count <= MAX_TOKENS:
+        usage = exchange.usage
+        if usage is not None:
+            for kind, count in (
+                ("input", usage.input_tokens),
+                ("output", usage.output_tokens),
+                ("cache_read", usage.cache_read_tokens),
+                ("cache_write", usage.cache_write_tokens),
+                ("reasoning", usage.reasoning_tokens),
+            ):
+                if count is not None and 0 < count <= MAX_TOKENS:
                     self._tokens[api_key, provider, model, kind].inc(count)
         for tried in exchange.tried:
             self._attempts[tried.provider, tried.failure or "ok"].inc()
@@ -292,17 +297,6 @@ class _Metrics:
                 return OTHER
             self._api_keys.add(name)
         return name
-
-
-def _token_counts(usage: Usage) -> tuple[int | None, ...]:
-    """In the order of `_TOKENS`."""
-    return (
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cache_read_tokens,
-        usage.cache_write_tokens,
-        usage.reasoning_tokens,
-    )
 
 
 def _error_type(exchange: Exchange, outcome: Outcome, error: BaseException | None) -> str:

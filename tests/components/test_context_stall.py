@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from asgi_llmgw._types import ASGIApp, Message, Receive, Scope, Send
+from asgi_llmgw.answer import PIECE, Answer
 from asgi_llmgw.asgi import ABANDONED_AFTER, while_connected
 from asgi_llmgw.components.context import ContextMiddleware
 from asgi_llmgw.components.dispatch import DispatchApp
@@ -20,7 +21,7 @@ from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Target
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.json import dumps
 from asgi_llmgw.providers.base import Provider
-from asgi_llmgw.stall import PIECE, SEND_STALL, StallGuard
+from asgi_llmgw.stall import SEND_STALL, StallGuard
 from asgi_llmgw.testing import FakeUpstream, ScriptedReceive, http_scope, sse_response
 from tests.samples import CHAT_ROLE, DONE, chat_chunk, chat_request, messages_stream
 from tests.virtual_time import BACKEND
@@ -261,8 +262,10 @@ async def test_an_answer_costs_one_timer_however_many_messages_it_has(monkeypatc
     async def send(message: Message) -> None:
         return None
 
-    with StallGuard(send, SEND_STALL) as guard:
+    answer = Answer(send)
+    with StallGuard(answer, SEND_STALL) as guard:
+        guard.start()
         for _ in range(10_000):
-            await guard({"type": "http.response.body", "body": b".", "more_body": True})
+            await answer.send({"type": "http.response.body", "body": b".", "more_body": True})
     assert len(timers) == 1
     assert asyncio.all_tasks() == before

@@ -13,8 +13,8 @@ import h2.connection
 import pytest
 
 import asgi_llmgw.components.proxy as proxy
+from asgi_llmgw.answer import PIECE
 from asgi_llmgw.json import dumps
-from asgi_llmgw.stall import PIECE
 from tests.faultup import CHUNKED, Act, Step, chunk, response
 from tests.samples import CHAT_ROLE, chat_answer, chat_chunk, chat_request
 from tests.serving.conftest import KEY, OpenHouse
