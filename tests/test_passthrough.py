@@ -179,6 +179,10 @@ def chat_answer(finish: str | None = "stop", **message: JSONValue) -> bytes:
     [
         pytest.param(chat_answer(content="Hi"), id="text"),
         pytest.param(chat_answer("length", content="Hi"), id="cut text"),
+        pytest.param(chat_answer("eos", content="Hi"), id="a vendor's own word"),
+        pytest.param(chat_answer("soon", content="Hi"), id="an unknown word"),
+        pytest.param(chat_answer(content="Hi", tool_calls=None, function_call=None), id="text and null"),
+        pytest.param(chat_answer(content="Hi", tool_calls=[]), id="text and no calls"),
         pytest.param(chat_answer(None, content="Hi"), id="no ending"),
         pytest.param(chat_answer(content="né"), id="not ASCII"),
         pytest.param(chat_answer(content="", function_call={"name": "f", "arguments": "{}"}), id="a call of old"),

@@ -20,7 +20,7 @@ from asgi_llmgw.exchange import Exchange, Principal, Target
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.json import Document, JSONError
 from asgi_llmgw.operations.table import wire
-from asgi_llmgw.protocols import RequestHead, codec
+from asgi_llmgw.protocols import codec
 from asgi_llmgw.render import send_error
 from asgi_llmgw.routing.policy import Balancer, Strategy
 from asgi_llmgw.routing.routes import Route, RouteTable
@@ -85,11 +85,15 @@ class RouterMiddleware:
             body = Document.of(read)
             if protocol == "openai_chat" and exchange.operation in (None, "chat"):
                 body = _as_chat(body)
-            head = self._head(exchange, protocol, path_with_query(scope), body)
-            exchange.model = head.model
-            exchange.stream = head.stream
+            model = exchange.model
+            if model is None:
+                # otherwise the path has named it
+                spoken = wire(exchange.operation, protocol) or codec(protocol)
+                head = spoken.peek(path_with_query(scope), body)
+                model = exchange.model = head.model
+                exchange.stream = head.stream
             exchange.seen_body = body
-            route = self._find(exchange, head.model)
+            route = self._find(model, exchange.principal)
         except ClientDisconnected:
             exchange.outcome = "client_disconnected"
             await send_gone(send)
@@ -104,13 +108,6 @@ class RouterMiddleware:
         exchange.hedge = route.hedge
         self._choose(exchange, route, body)
         await self._app(scope, Replay(body, receive), send)
-
-    def _head(self, exchange: Exchange, protocol: Protocol, path: str, body: bytes) -> RequestHead:
-        if exchange.model is not None:
-            # the path has named it
-            return RequestHead(exchange.model, stream=False)
-        spoken = wire(exchange.operation, protocol) or codec(protocol)
-        return spoken.peek(path, body)
 
     def _choose(self, exchange: Exchange, route: Route, body: bytes) -> None:
         """Where the request may go, in the order to try: the route's own targets, then those of its fallbacks.
@@ -138,8 +135,8 @@ class RouterMiddleware:
                 found.append((fallback.strategy, fallback.targets_for(name)))
         return found
 
-    def _find(self, exchange: Exchange, model: str) -> Route:
-        table, principal = self._table, exchange.principal
+    def _find(self, model: str, principal: Principal | None) -> Route:
+        table = self._table
         # a name that is configured needs no look, and globs are for what can be one
         route = table.exact.get(model) or (table.match(model) if _is_name(model) else None)
         if route is None or not (principal is None or principal.may_use(model)):

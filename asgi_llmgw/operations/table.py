@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Final
 
@@ -36,6 +37,7 @@ SERVED_BY: Final[Mapping[Protocol, tuple[Protocol, ...]]] = MappingProxyType(
 """What a vendor speaks that has the operations of a protocol."""
 
 
+@cache
 def wire(operation: str | None, protocol: Protocol) -> Wire | None:
     """How an operation is written in a protocol; None where it is not one of these."""
     return WIRES.get((operation or "", protocol))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from asgi_llmgw._types import Receive, Scope, Send
@@ -7,6 +9,8 @@ from asgi_llmgw.asgi import read_body, send_response
 from asgi_llmgw.components.router import RouterMiddleware
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange, Principal, Target
 from asgi_llmgw.json import as_object, dumps
+from asgi_llmgw.routing.health import Health
+from asgi_llmgw.routing.policy import Balancer
 from asgi_llmgw.routing.routes import Route, RouteTable
 from asgi_llmgw.testing import RecordingSend, ScriptedReceive, call, http_scope
 from tests.samples import chat_request
@@ -68,6 +72,28 @@ async def test_a_model_that_is_forbidden_looks_like_one_that_does_not_exist() ->
     assert not inner.called
 
 
+async def test_of_the_fallbacks_those_follow_that_the_caller_may_use() -> None:
+    first, spare, secret = Target("claude", "one"), Target("openai", "two"), Target("openai", "three")
+    table = RouteTable(
+        [
+            Route("smart", (first,), fallbacks=("secret", "spare", "gone")),
+            Route("spare", (spare, first)),
+            Route("secret", (secret,)),
+        ]
+    )
+    inner = Inner()
+    app = RouterMiddleware(inner, table=table, balancer=Balancer(Health(clock=time.monotonic)))
+    for models, targets in (
+        (("*",), (first, secret, spare)),
+        (("smart", "spare"), (first, spare)),
+        (("smart",), (first,)),
+    ):
+        exchange = Exchange("r", headers=((b"session-id", b"one"),), principal=Principal("team", models))
+        await call(app, {**http_scope(), SCOPE_KEY: exchange}, chat_request("smart"))
+        assert inner.exchange.targets == targets
+        assert inner.exchange.session == ("one" if len(targets) > 1 else None)
+
+
 @pytest.mark.parametrize(
     "model",
     [
@@ -112,6 +138,9 @@ async def test_compressed_bodies_are_refused(encoding: bytes) -> None:
     """F041, F042, F043, F044, F045: a body that is never inflated cannot be a bomb, nor cut or broken."""
     headers = ((b"content-type", b"application/json"), (b"content-encoding", encoding))
     answer = await call(RouterMiddleware(Inner(), table=TABLE), http_scope(headers=headers), b"\x1f\x8b")
+    assert answer.status == 415
+    twice = (*headers, (b"content-encoding", b"identity"))
+    answer = await call(RouterMiddleware(Inner(), table=TABLE), http_scope(headers=twice), b"\x1f\x8b")
     assert answer.status == 415
 
 
