@@ -118,12 +118,6 @@ class ProxyApp:
 class _Call:
     """One request to the vendor."""
 
-    started = False
-    gone = False
-    _stream = False
-    _without_usage = False
-    _complete = False
-
     def __init__(self, settings: _Settings, exchange: Exchange, send: Send) -> None:
         self._settings = settings
         self._exchange = exchange
@@ -131,6 +125,11 @@ class _Call:
         self._protocol: Protocol = exchange.upstream_protocol or settings.provider.protocols[0]
         self._codec: UpstreamCodec = upstream_codec(self._protocol)
         self._held = HeldCall()
+        self._stream = False
+        self._without_usage = False
+        self._complete = False
+        self.started = False
+        self.gone = False
 
     def prepare(self, path: str, body: bytes) -> UpstreamRequest:
         """The request for the vendor: its path is built from the model alone, never from the client's path."""
