@@ -240,6 +240,7 @@ class _Call:
                 await self._forward_chunks(response, passing, grace)
             if passing is not None:
                 last = passing.end()
+                exchange.text_length = passing.text_length
                 self._note(passing)
         except UpstreamError as error:
             if not self.started:
@@ -266,7 +267,7 @@ class _Call:
         """
         size = 0
         ends: float | None = None
-        clock, send = grace.loop.time, self._send
+        clock, send, exchange = grace.loop.time, self._send, self._exchange
         limit = min(self._settings.max_answer, MAX_STREAM)
         turns = Turns()
         async for whole in response.aiter_raw():
@@ -277,11 +278,15 @@ class _Call:
                 raise InvalidUpstreamResponse(f"the upstream sent more than {limit} bytes")
             for chunk in pieces(whole):
                 if passing is None:
-                    shown, finished = chunk, ends is None and tells_finish(self._protocol, chunk)
+                    shown, finished = chunk, tells_finish(self._protocol, chunk)
                 else:
                     shown, finished = passing.forward(chunk), passing.finished
-                    self._note(passing)
-                if finished if ends is None else b"data" in chunk:
+                    exchange.text_length = passing.text_length
+                    if passing.fault is not None or exchange.first_token is None:
+                        self._note(passing)
+                if ends is not None:
+                    finished = b"data" in chunk
+                if finished:
                     ends = clock() + self._settings.finish_grace
                 if not self.started:
                     await self._start_stream()
@@ -306,7 +311,6 @@ class _Call:
             exchange.fail(fault)
             if not self.started:
                 raise fault
-        exchange.text_length = passing.text_length
         if exchange.first_token is None and passing.content:
             exchange.first_token = self._settings.clock()
 

@@ -135,4 +135,3 @@ def _pull(session: str, name: str, weight: int) -> float:
     """How far this session is from that name: rendezvous hashing with weights, so that few move when one goes away."""
     digest = hashlib.blake2b(f"{session}\0{name}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return -math.log((int.from_bytes(digest) + 1) / (_SESSIONS + 1)) / weight
-
