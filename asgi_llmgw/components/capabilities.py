@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Final
 
 from asgi_llmgw._types import ASGIApp, Receive, Scope, Send
@@ -10,7 +11,7 @@ from asgi_llmgw.asgi import MAX_BODY, ClientDisconnected, path_with_query, read_
 from asgi_llmgw.errors import GatewayError, InvalidRequest
 from asgi_llmgw.exchange import Exchange
 from asgi_llmgw.ir import ChatRequest, MediaPart, Part, Protocol, ServerTool, ToolResultPart
-from asgi_llmgw.metadata import Modality, ModelFacts
+from asgi_llmgw.metadata import UNKNOWN, Modality, ModelFacts
 from asgi_llmgw.protocols import codec
 from asgi_llmgw.render import send_error
 
@@ -28,6 +29,7 @@ _SCHEMA: Final[dict[Protocol, str]] = {
 }
 """Where each protocol's clients write a schema for the answer."""
 _PLURAL: Final[dict[Modality, str]] = {"image": "images", "audio": "audio", "video": "video", "pdf": "PDF documents"}
+_MAX_REMEMBERED: Final = 1024
 _KINDS: Final[dict[str, Modality]] = {"image": "image", "audio": "audio", "video": "video", "document": "pdf"}
 
 
@@ -53,9 +55,9 @@ class CapabilitiesMiddleware:
             return
         exchange, scope = Exchange.of(scope)
         model = exchange.upstream_model or exchange.model
-        facts = None if model is None else self._facts_for(model)
-        words = () if facts is None else _words(facts)
-        if facts is None or not words:
+        facts = UNKNOWN if model is None else self._facts_for(model)
+        words = _words(facts)
+        if not words:
             await self._app(scope, receive, send)
             return
         client = exchange.client_protocol or "openai_chat"
@@ -82,6 +84,7 @@ class CapabilitiesMiddleware:
         await send_error(send, refusal, client, request_id=exchange.request_id)
 
 
+@lru_cache(maxsize=_MAX_REMEMBERED)
 def _words(facts: ModelFacts) -> tuple[bytes, ...]:
     """What stands in every request that asks for something the model does not do, and in few others."""
     taken = facts.input_modalities

@@ -118,12 +118,6 @@ class ProxyApp:
 class _Call:
     """One request to the vendor."""
 
-    started = False
-    gone = False
-    _stream = False
-    _without_usage = False
-    _complete = False
-
     def __init__(self, settings: _Settings, exchange: Exchange, send: Send) -> None:
         self._settings = settings
         self._exchange = exchange
@@ -131,6 +125,11 @@ class _Call:
         self._protocol: Protocol = exchange.upstream_protocol or settings.provider.protocols[0]
         self._codec: UpstreamCodec = upstream_codec(self._protocol)
         self._held = HeldCall()
+        self._stream = False
+        self._without_usage = False
+        self._complete = False
+        self.started = False
+        self.gone = False
 
     def prepare(self, path: str, body: bytes) -> UpstreamRequest:
         """The request for the vendor: its path is built from the model alone, never from the client's path."""
@@ -241,6 +240,7 @@ class _Call:
                 await self._forward_chunks(response, passing, grace)
             if passing is not None:
                 last = passing.end()
+                exchange.text_length = passing.text_length
                 self._note(passing)
         except UpstreamError as error:
             if not self.started:
@@ -267,7 +267,7 @@ class _Call:
         """
         size = 0
         ends: float | None = None
-        clock, send = grace.loop.time, self._send
+        clock, send, exchange = grace.loop.time, self._send, self._exchange
         limit = min(self._settings.max_answer, MAX_STREAM)
         turns = Turns()
         async for whole in response.aiter_raw():
@@ -278,11 +278,15 @@ class _Call:
                 raise InvalidUpstreamResponse(f"the upstream sent more than {limit} bytes")
             for chunk in pieces(whole):
                 if passing is None:
-                    shown, finished = chunk, ends is None and tells_finish(self._protocol, chunk)
+                    shown, finished = chunk, tells_finish(self._protocol, chunk)
                 else:
                     shown, finished = passing.forward(chunk), passing.finished
-                    self._note(passing)
-                if finished if ends is None else b"data" in chunk:
+                    exchange.text_length = passing.text_length
+                    if passing.fault is not None or exchange.first_token is None:
+                        self._note(passing)
+                if ends is not None:
+                    finished = b"data" in chunk
+                if finished:
                     ends = clock() + self._settings.finish_grace
                 if not self.started:
                     await self._start_stream()
@@ -307,7 +311,6 @@ class _Call:
             exchange.fail(fault)
             if not self.started:
                 raise fault
-        exchange.text_length = passing.text_length
         if exchange.first_token is None and passing.content:
             exchange.first_token = self._settings.clock()
 

@@ -132,7 +132,7 @@ class Provider:
         What the client says for a name on the list is meant for its body, so it wins over our default.
         """
         forward = self.forward_headers
-        if forward.isdisjoint(dict(client)):
+        if not forward or forward.isdisjoint(dict(client)):
             found = self._headers.get((accept, credential))
             if found is None:
                 found = self._headers[accept, credential] = self._headers_with({}, accept, credential)

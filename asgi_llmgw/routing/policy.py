@@ -43,7 +43,7 @@ class Balancer:
         self, health: Health, *, credentials: Mapping[str, Credentials] | None = None, rng: random.Random | None = None
     ) -> None:
         self.health = health
-        self._credentials = dict(credentials or {})
+        self._several = {name: keys for name, keys in (credentials or {}).items() if keys.count != 1}
         self._rng = rng if rng is not None else random.Random()
         self._turns: dict[str, int] = {}
 
@@ -71,7 +71,7 @@ class Balancer:
 
     def has_choice(self, targets: Sequence[Target]) -> bool:
         """Whether a request can go more than one way: to several targets, or with several keys."""
-        return len(targets) != 1 or self._credentials.get(targets[0].provider, _ONE_KEY).count > 1
+        return len(targets) != 1 or targets[0].provider in self._several
 
     def lanes(self, targets: Iterable[Target], *, session: str | None = None) -> dict[Target, list[Lane]]:
         """The lanes of each target, one for each key, the one to take first in front, whether they rest or not.
@@ -99,17 +99,16 @@ class Balancer:
         resting = [lane for lane in lanes if lane not in well]
         turn %= max(1, len(well))
         lanes[:] = well[turn:] + well[:turn] + resting
-        if self._credentials[name].rotation == "least_busy":
+        if self._several[name].rotation == "least_busy":
             lanes.sort(key=lambda lane: lane.in_flight)
 
     def _all_lanes(self, target: Target) -> list[Lane]:
-        count = self._credentials.get(target.provider, _ONE_KEY).count
-        if count == 1:
+        keys = self._several.get(target.provider)
+        if keys is None:
             return [self.health.lane(target, 0)]
-        numbers: Iterable[int] = range(count)
-        if target.credential is not None and target.credential < count:
-            numbers = (target.credential,)
-        return [self.health.lane(target, number) for number in numbers]
+        if target.credential is not None and target.credential < keys.count:
+            return [self.health.lane(target, target.credential)]
+        return [self.health.lane(target, number) for number in range(keys.count)]
 
     def _is_well(self, target: Target) -> bool:
         return any(self.health.usable(lane) for lane in self._all_lanes(target))
@@ -136,6 +135,3 @@ def _pull(session: str, name: str, weight: int) -> float:
     """How far this session is from that name: rendezvous hashing with weights, so that few move when one goes away."""
     digest = hashlib.blake2b(f"{session}\0{name}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return -math.log((int.from_bytes(digest) + 1) / (_SESSIONS + 1)) / weight
-
-
-_ONE_KEY: Final = Credentials()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from math import inf
-from types import MappingProxyType
 from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -37,19 +36,18 @@ class Answer:
         taken: called when the reader has taken more than `HIGH_WATER`.
     """
 
-    status = 0
-    headers: Headers = ()
-    named: Mapping[bytes, bytes] = MappingProxyType({})
-    complete = False
-    reusable = False
-    error: UpstreamError | None = None
-    unread = 0
-    overflows = False
-    read_at = -inf
-    _waiter: asyncio.Future[None] | None = None
-
     def __init__(self, loop: asyncio.AbstractEventLoop, *, head_only: bool, taken: Callable[[], None]) -> None:
+        self.status = 0
+        self.headers: Headers = ()
+        self.named: dict[bytes, bytes] = {}
+        self.complete = False
+        self.reusable = False
+        self.error: UpstreamError | None = None
+        self.unread = 0
+        self.overflows = False
+        self.read_at = -inf
         self._loop = loop
+        self._waiter: asyncio.Future[None] | None = None
         self._head_only = head_only
         self._taken = taken
         self._lines: list[tuple[bytes, bytes]] = []

@@ -66,7 +66,14 @@ class Runner:
             if ticket is None:
                 return Result(attempt, answered=False, made=False)
             _begin(exchange, attempt)
-            guard = self._guard(ticket, exchange, send, on_commit)
+            patient = on_commit is not None or exchange.stream_failure == "restart_if_no_output"
+            guard = CommitGuard(
+                send,
+                exchange,
+                hold_seconds=None if patient else self._hold_seconds,
+                on_commit=on_commit,
+                on_content=partial(self._note_first_token, ticket, exchange),
+            )
             whole = False
             try:
                 await self._providers[attempt.target.provider](scope, replay(body, receive), guard)
@@ -84,18 +91,6 @@ class Runner:
         failure = exchange.failure
         refused = failure is not None and not failure.retryable and failure.kind != "unsupported"
         return Result(attempt, answered=refused and await guard.commit_refusal(), failure=failure)
-
-    def _guard(
-        self, ticket: Ticket, exchange: Exchange, send: Send, on_commit: Callable[[], bool] | None
-    ) -> CommitGuard:
-        patient = exchange.stream_failure == "restart_if_no_output" or on_commit is not None
-        return CommitGuard(
-            send,
-            exchange,
-            hold_seconds=None if patient else self._hold_seconds,
-            on_commit=on_commit,
-            on_content=partial(self._note_first_token, ticket, exchange),
-        )
 
     def _note_first_token(self, ticket: Ticket, exchange: Exchange) -> None:
         """A stream has content; a whole answer's time says how much was written, not how fast."""

@@ -33,12 +33,20 @@ class CommitGuard:
         on_content: told when a stream has its first content.
     """
 
-    committed = False
-    _flushed = False
-    _bytes = 0
-    _timer: asyncio.TimerHandle | None = None
-    _late: asyncio.Task[None] | None = None
-    _over: asyncio.Event | None = None
+    __slots__ = (
+        "_bytes",
+        "_exchange",
+        "_flushed",
+        "_held",
+        "_hold_seconds",
+        "_late",
+        "_on_commit",
+        "_on_content",
+        "_over",
+        "_send",
+        "_timer",
+        "committed",
+    )
 
     def __init__(
         self,
@@ -55,6 +63,12 @@ class CommitGuard:
         self._on_commit = on_commit
         self._on_content = on_content
         self._held: list[Message] = []
+        self._bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._late: asyncio.Task[None] | None = None
+        self._flushed = False
+        self._over: asyncio.Event | None = None
+        self.committed = False
 
     def __call__(self, message: Message) -> Awaitable[None]:
         # a whole answer is one message, and says nothing of when its first word came
