@@ -40,6 +40,8 @@ _NAME: Final = re.compile(rb'"[a-z_]+": ?"')
 Again: TypeAlias = tuple[int, list[str], bytes]
 """How many bytes are the same frame again, the texts they tell, and what of these bytes is passed on."""
 Passing: TypeAlias = Callable[[bytes], bytes]
+_Spot: TypeAlias = tuple[int, int, bytes]
+"""Where frames may differ: its beginning, its end, and what may stand there."""
 
 
 class Refrain:
@@ -126,20 +128,25 @@ class _Frame:
             JSONError: one of the texts is none.
         """
         if self._wide is None and frames.startswith(self._before, start):
-            found = self._text(frames, start) or self._texts(frames, start)
+            alone = len(frames) - start < 2 * self._around
+            found = self._text(frames, start) if alone else self._texts(frames, start)
             if found is not None:
                 return found
         elif frames.find(self._name, start) < 0:
             return 0, [], b""
         if self._wide is None:
-            self._wide = _WideFrame(self._whole, len(self._before), len(self._whole) - len(self._after), self._name)
+            unread = _unread(self._whole)
+            if not unread and frames.find(self._after, start) < 0:
+                return 0, [], b""
+            text = (len(self._before), len(self._whole) - len(self._after), _WORDS)
+            self._wide = _WideFrame(self._whole, text, unread, self._name)
         taken, texts = self._wide.again(frames, start)
         return taken, texts, b"" if self._passing is None else self._passing(frames[start : start + taken])
 
     def _text(self, frames: bytes, start: int) -> Again | None:
         """The same for one frame, as nearly always comes alone."""
-        size, around = len(frames) - start, self._around
-        if not around <= size < 2 * around or not frames.endswith(self._after):
+        size = len(frames) - start
+        if size < self._around or not frames.endswith(self._after):
             return None
         text = frames[start + len(self._before) : -len(self._after)]
         try:
@@ -185,15 +192,20 @@ class _Frame:
 
 
 class _WideFrame:
-    """A frame without its text, and without what may differ unread; the same arguments."""
+    """A frame without its text, and without what may differ unread.
+
+    Args:
+        frame: the frame with one.
+        text: where that is.
+        unread: what may differ besides.
+        name: as for `_Frame`.
+    """
 
     __slots__ = ("_again", "_around", "_name", "_place", "_two")
 
-    def __init__(self, frame: bytes, start: int, end: int, name: bytes) -> None:
+    def __init__(self, frame: bytes, text: _Spot, unread: list[_Spot], name: bytes) -> None:
         self._name = name
-        found = [(place.search(frame), inside) for place, inside in _UNREAD]
-        unread = [(*spot.span(1), inside) for spot, inside in found if spot is not None]
-        spots = sorted([(start, end, _WORDS), *unread])
+        spots = sorted([text, *unread])
         edges = [0, *(edge for first, last, _ in spots for edge in (first, last)), len(frame)]
         pieces = [frame[first:last] for first, last in zip(edges[::2], edges[1::2], strict=True)]
         self._again = _same_frames(tuple(inside for _, _, inside in spots))
@@ -211,6 +223,11 @@ class _WideFrame:
         if end < self._two:
             return end, [loads_string(b'"%b"' % found[self._place])]
         return end, loads_strings(b'["%b"]' % b'","'.join(_texts_named(self._name).findall(frames, start, start + end)))
+
+
+def _unread(frame: bytes) -> list[_Spot]:
+    found = [(place.search(frame), inside) for place, inside in _UNREAD]
+    return [(*spot.span(1), inside) for spot, inside in found if spot is not None]
 
 
 @lru_cache(maxsize=64)
