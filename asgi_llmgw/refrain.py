@@ -40,6 +40,8 @@ _NAME: Final = re.compile(rb'"[a-z_]+": ?"')
 Again: TypeAlias = tuple[int, list[str], bytes]
 """How many bytes are the same frame again, the texts they tell, and what of these bytes is passed on."""
 Passing: TypeAlias = Callable[[bytes], bytes]
+_Spot: TypeAlias = tuple[int, int, bytes]
+"""Where frames may differ: its beginning, its end, and what may stand there."""
 
 
 class Refrain:
@@ -87,6 +89,8 @@ class Refrain:
     def learn(self, frame: bytes, text: str) -> None:
         """Begin with a whole frame, blank line included, that told this text and nothing else."""
         self.missed()
+        if not self.learns:
+            return
         written = dumps(text)
         before, _, after = frame.partition(written)
         around = before + after
@@ -109,12 +113,13 @@ class _Frame:
         passing: what of frames is passed on.
     """
 
-    __slots__ = ("_after", "_around", "_before", "_name", "_passed", "_passing", "_whole", "_wide")
+    __slots__ = ("_after", "_around", "_before", "_name", "_passed", "_passing", "_start", "_two", "_whole", "_wide")
 
     def __init__(self, frame: bytes, start: int, end: int, name: bytes, passing: Passing | None) -> None:
         self._before, self._after, self._name = frame[:start], frame[end:], name
-        self._whole = frame
-        self._around = len(self._before) + len(self._after)
+        self._whole, self._start = frame, start
+        self._around = start + len(self._after)
+        self._two = 2 * self._around
         self._passing = passing
         self._passed = None if passing is None else (passing(self._before), passing(self._after))
         self._wide: _WideFrame | None = None
@@ -126,28 +131,33 @@ class _Frame:
             JSONError: one of the texts is none.
         """
         if self._wide is None and frames.startswith(self._before, start):
-            found = self._text(frames, start) or self._texts(frames, start)
+            alone = len(frames) - start < self._two
+            found = self._text(frames, start) if alone else self._texts(frames, start)
             if found is not None:
                 return found
         elif frames.find(self._name, start) < 0:
             return 0, [], b""
         if self._wide is None:
-            self._wide = _WideFrame(self._whole, len(self._before), len(self._whole) - len(self._after), self._name)
+            unread = _unread(self._whole)
+            if not unread and frames.find(self._after, start) < 0:
+                return 0, [], b""
+            text = (self._start, len(self._whole) - len(self._after), _WORDS)
+            self._wide = _WideFrame(self._whole, text, unread, self._name)
         taken, texts = self._wide.again(frames, start)
         return taken, texts, b"" if self._passing is None else self._passing(frames[start : start + taken])
 
     def _text(self, frames: bytes, start: int) -> Again | None:
         """The same for one frame, as nearly always comes alone."""
-        size, around = len(frames) - start, self._around
-        if not around <= size < 2 * around or not frames.endswith(self._after):
+        begin = start + self._start
+        if not frames.endswith(self._after, begin):
             return None
-        text = frames[start + len(self._before) : -len(self._after)]
+        text = frames[begin : -len(self._after)]
         try:
             read = [loads_string(b'"%b"' % text)]
         except JSONError:
             return None
         passed = self._passed
-        return size, read, b"" if passed is None else passed[0] + text + passed[1]
+        return len(frames) - start, read, b"" if passed is None else passed[0] + text + passed[1]
 
     def _texts(self, frames: bytes, start: int) -> Again | None:
         """The same for frames in which nothing but the text is new, as nearly always: no pattern is needed then.
@@ -156,7 +166,7 @@ class _Frame:
         """
         before, after = self._before, self._after
         # at the short name, because to look for what is long takes preparations each time
-        pieces = frames[start + len(before) :].split(self._name)
+        pieces = frames[start + self._start :].split(self._name)
         last, whole, rest = pieces.pop().partition(after)
         texts = list(map(bytes.removesuffix, pieces, repeat((after + before).removesuffix(self._name))))
         if whole:
@@ -185,15 +195,20 @@ class _Frame:
 
 
 class _WideFrame:
-    """A frame without its text, and without what may differ unread; the same arguments."""
+    """A frame without its text, and without what may differ unread.
+
+    Args:
+        frame: the frame with one.
+        text: where that is.
+        unread: what may differ besides.
+        name: as for `_Frame`.
+    """
 
     __slots__ = ("_again", "_around", "_name", "_place", "_two")
 
-    def __init__(self, frame: bytes, start: int, end: int, name: bytes) -> None:
+    def __init__(self, frame: bytes, text: _Spot, unread: list[_Spot], name: bytes) -> None:
         self._name = name
-        found = [(place.search(frame), inside) for place, inside in _UNREAD]
-        unread = [(*spot.span(1), inside) for spot, inside in found if spot is not None]
-        spots = sorted([(start, end, _WORDS), *unread])
+        spots = sorted([text, *unread])
         edges = [0, *(edge for first, last, _ in spots for edge in (first, last)), len(frame)]
         pieces = [frame[first:last] for first, last in zip(edges[::2], edges[1::2], strict=True)]
         self._again = _same_frames(tuple(inside for _, _, inside in spots))
@@ -211,6 +226,11 @@ class _WideFrame:
         if end < self._two:
             return end, [loads_string(b'"%b"' % found[self._place])]
         return end, loads_strings(b'["%b"]' % b'","'.join(_texts_named(self._name).findall(frames, start, start + end)))
+
+
+def _unread(frame: bytes) -> list[_Spot]:
+    found = [(place.search(frame), inside) for place, inside in _UNREAD]
+    return [(*spot.span(1), inside) for spot, inside in found if spot is not None]
 
 
 @lru_cache(maxsize=64)

@@ -248,6 +248,15 @@ def test_thoughts_that_are_not_wanted_are_not_told_in_runs_either(target: ir.Pro
     assert translator.feed(stream) == b"".join(frame.encode(newline) for frame in told)
 
 
+@pytest.mark.parametrize("calls", range(12))
+def test_frames_are_told_apart_however_many_were_learnt_in_vain(calls: int) -> None:
+    """What stands between two frames that are the same ends the part of the first."""
+    call = CHAT % (b'{"tool_calls":[{"index":7,"id":"b","function":{"name":"g","arguments":""}}]}', b"")
+    unlike = [CHAT % (b'{"content":"a"}', b',"x":%d' % number) for number in range(calls)]
+    word = CHAT % (b'{"content":"b"}', b"")
+    check("openai_chat", [*OPENINGS["openai_chat"], *unlike, word, call, word, *ENDINGS["openai_chat"]])
+
+
 @pytest.mark.parametrize("target", PROTOCOLS)
 def test_a_run_of_a_part_that_is_not_told_has_to_be_fed(target: ir.Protocol) -> None:
     encoder = codec(target).stream_encoder(StreamContext())
