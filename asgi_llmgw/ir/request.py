@@ -13,6 +13,7 @@ from asgi_llmgw.ir.diagnostic import Severity
 from asgi_llmgw.ir.parts import CacheMark, Part, Protocol, TextPart
 from asgi_llmgw.json import JSONObject, JSONValue
 
+Speaker: TypeAlias = Literal["user", "assistant"]
 Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
 Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
@@ -150,15 +151,16 @@ class Talk(msgspec.Struct, frozen=True):
 
     def messages(self) -> tuple[Message, ...]:
         """The messages that this is the talk of."""
-        said = [Message(role, (TextPart(text),)) for role, text in self.by_speaker()]
+        parts = zip(map(TextPart, self.turns), strict=True)  # one part for each message
+        said = map(Message, cycle(_SPEAKERS), parts)
         return tuple(said) if self.system is None else (self.system, *said)
 
-    def by_speaker(self) -> Iterator[tuple[Literal["user", "assistant"], str]]:
+    def by_speaker(self) -> Iterator[tuple[Speaker, str]]:
         """Who says what, in order."""
         return zip(cycle(_SPEAKERS), self.turns, strict=False)
 
 
-_SPEAKERS: Final[tuple[Literal["user"], Literal["assistant"]]] = ("user", "assistant")
+_SPEAKERS: Final[tuple[Speaker, Speaker]] = ("user", "assistant")
 _OTHER: Final[dict[Role, Role]] = {"user": "assistant", "assistant": "user"}
 
 
