@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import cycle
-from typing import Final, Literal, TypeAlias, cast
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -142,12 +142,9 @@ class Talk(msgspec.Struct, frozen=True):
         return cls(tuple(turns), system) if expected == "assistant" else None
 
     @classmethod
-    def of_texts(cls, texts: Sequence[object], system: Message | None = None) -> Talk | None:
-        """What user and assistant say in turn, unless it is more or less than visible words."""
-        if len(texts) % 2 == 0 or set(map(type, texts)) != {str}:
-            return None
-        turns = cast(Sequence[str], texts)
-        return cls(tuple(turns), system) if all(map(str.strip, turns)) else None
+    def of_texts(cls, turns: Sequence[str], system: Message | None = None) -> Talk | None:
+        """What user and assistant say in turn, if all of it is visible and the user is the last."""
+        return cls(tuple(turns), system) if len(turns) % 2 and all(map(str.strip, turns)) else None
 
     def messages(self) -> tuple[Message, ...]:
         """The messages that this is the talk of."""
