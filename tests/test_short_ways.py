@@ -408,6 +408,8 @@ def test_what_is_known_of_a_conversation_stays_known_for_another_model() -> None
 
 CALLS = '{"id":"1","function":{"name":"f","arguments":"{}"}}'
 ANSWERED = '{"role":"assistant","content":"b"},{"role":"user","content":"c"}'
+BLOCK = '{"type":"text","text":"a"}'
+MARKED = '{"type":"text","text":"a","cache_control":{"type":"ephemeral"}}'
 CONVERSATIONS: list[tuple[ir.Protocol, str, bool]] = [
     ("openai_chat", CHAT + "]}", True),
     ("openai_chat", CHAT + f",{ANSWERED}]}}", True),
@@ -418,7 +420,12 @@ CONVERSATIONS: list[tuple[ir.Protocol, str, bool]] = [
     ("openai_chat", CHAT + ',{"role":"assistant","content":"b"}]}', False),
     ("openai_chat", CHAT + ',{"role":"user","content":"b"},{"role":"user","content":"c"}]}', False),
     ("openai_chat", CHAT.replace('"a"', '[{"type":"text","text":"a"}]') + f",{ANSWERED}]}}", True),
+    ("openai_chat", CHAT.replace('"a"', '[{"type":"text","text":"a"},{"type":"text","text":"b"}]') + "]}", False),
+    ("openai_chat", CHAT.replace('"a"', '[{"type":"text","text":"a"}]') + ',{"role":"assistant"}]}', False),
     ("anthropic_messages", MESSAGES + '],"system":"s"}', True),
+    ("anthropic_messages", MESSAGES.replace('"a"', f"[{BLOCK}]") + f",{ANSWERED}]}}", True),
+    ("anthropic_messages", MESSAGES.replace('"a"', f"[{BLOCK},{BLOCK}]") + "]}", False),
+    ("anthropic_messages", MESSAGES.replace('"a"', f"[{MARKED}]") + f",{ANSWERED}]}}", False),
     ("anthropic_messages", MESSAGES + f",{ANSWERED}]}}", True),
     ("anthropic_messages", MESSAGES + f",{ANSWERED}]}}".replace('"c"', '""'), False),
     ("anthropic_messages", MESSAGES + f",{ANSWERED}]}}".replace('"c"', f"[{RESULT}]"), False),

@@ -96,8 +96,7 @@ class TranslatorMiddleware:
         self._on_loss: OnLoss | None = on_loss
         self._max_body = max_body
         self._carriers_key = carriers_key
-        self._side_table = side_table
-        self._side_table_ttl = side_table_ttl
+        self._memory = None if side_table is None else _Memory(side_table, side_table_ttl)
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,11 +114,9 @@ class TranslatorMiddleware:
         try:
             body = await read_body(receive, headers=exchange.headers, limit=self._max_body)
             read = read_request(body, source=serve, path=path_with_query(scope), carriers_key=self._carriers_key)
-            memory = None
-            if self._side_table is not None and serve == "openai_chat":
-                owner = exchange.principal.name if exchange.principal is not None else ""
-                memory = _Memory(self._side_table, owner, self._side_table_ttl)
-                read = await memory.complete(read)
+            memory = self._memory if serve == "openai_chat" else None
+            if memory is not None and (missing := missing_turns(read.request)):
+                read = await memory.complete(read, missing, exchange)
             translated = self._request(exchange, read, serve, over)
         except ClientDisconnected:
             exchange.outcome = "client_disconnected"
@@ -173,27 +170,29 @@ def _inner_scope(scope: Scope, translated: Translated) -> Scope:
 
 
 class _Memory:
-    """What is remembered of one client's turns."""
+    """What is remembered of clients' turns."""
 
-    def __init__(self, table: SideTable, owner: str, ttl: float) -> None:
+    def __init__(self, table: SideTable, ttl: float) -> None:
         self._table = table
-        self._owner = owner
         self._ttl = ttl
 
-    async def complete(self, read: ReadRequest) -> ReadRequest:
-        """The request with the state that the client did not send back."""
+    async def complete(self, read: ReadRequest, missing: tuple[str, ...], exchange: Exchange) -> ReadRequest:
+        """The request with the state that the client did not send back, as far as it is remembered."""
         turns: dict[str, Turn] = {}
-        for name in missing_turns(read.request):
-            found = await self._table.get(self._owner, name)
+        for name in missing:
+            found = await self._table.get(_owner(exchange), name)
             turn = None if found is None else unpack_turn(found)
             if turn is not None:
                 turns[name] = turn
-        return ReadRequest(with_turns(read.request, turns), read.diagnostics) if turns else read
+        return ReadRequest(with_turns(read.request, turns), read.diagnostics)
 
-    async def keep(self, turn: Turn | None) -> None:
-        """Remember the turn, if there is something to remember."""
-        if turn is not None:
-            await self._table.put(self._owner, turn.name, pack_turn(turn), ttl=self._ttl)
+    async def keep(self, turn: Turn, exchange: Exchange) -> None:
+        """Remember a turn."""
+        await self._table.put(_owner(exchange), turn.name, pack_turn(turn), ttl=self._ttl)
+
+
+def _owner(exchange: Exchange) -> str:
+    return exchange.principal.name if exchange.principal is not None else ""
 
 
 class _Answer:
@@ -284,10 +283,11 @@ class _Answer:
                     self._exchange.forgive()
         finally:
             self._settle(stream)
-        if stream.ended and self._memory is not None and self._recorder is not None:
+        if stream.ended and self._recorder is not None:
             # before the client hears of the end, and may come back
-            await self._memory.keep(self._recorder.turn())
-            self._recorder = None
+            turn, self._recorder = self._recorder.turn(), None
+            if turn is not None and self._memory is not None:
+                await self._memory.keep(turn, self._exchange)
         if stream.fault is not None:
             self._exchange.fail(stream.fault)
             if not self._started:
@@ -304,7 +304,7 @@ class _Answer:
 
     def _settle(self, stream: StreamTranslator) -> None:
         exchange = self._exchange
-        if stream.content and exchange.first_token is None:
+        if exchange.first_token is None and stream.content:
             exchange.first_token = self._clock()
         exchange.text_length = stream.text_length
         if stream.usage is not None:
@@ -340,8 +340,8 @@ class _Answer:
             exchange.usage = answer.usage
             if answer.choices:
                 exchange.finish_reason = answer.choices[0].finish.kind
-            if self._memory is not None:
-                await self._memory.keep(turn_of(answer))
+            if self._memory is not None and (turn := turn_of(answer)) is not None:
+                await self._memory.keep(turn, exchange)
         self._started = self._done = True
         headers: Headers = (*UNCACHED, (b"content-type", b"application/json"), *self._told())
         await send_response(self._send, 200, translated.body, headers=headers)

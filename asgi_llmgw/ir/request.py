@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import cycle
-from typing import Final, Literal, TypeAlias, cast
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -13,6 +13,7 @@ from asgi_llmgw.ir.diagnostic import Severity
 from asgi_llmgw.ir.parts import CacheMark, Part, Protocol, TextPart
 from asgi_llmgw.json import JSONObject, JSONValue
 
+Speaker: TypeAlias = Literal["user", "assistant"]
 Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
 Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
@@ -141,24 +142,22 @@ class Talk(msgspec.Struct, frozen=True):
         return cls(tuple(turns), system) if expected == "assistant" else None
 
     @classmethod
-    def of_texts(cls, texts: Sequence[object], system: Message | None = None) -> Talk | None:
-        """What user and assistant say in turn, unless it is more or less than visible words."""
-        if len(texts) % 2 == 0 or set(map(type, texts)) != {str}:
-            return None
-        turns = cast(Sequence[str], texts)
-        return cls(tuple(turns), system) if all(map(str.strip, turns)) else None
+    def of_texts(cls, turns: Sequence[str], system: Message | None = None) -> Talk | None:
+        """What user and assistant say in turn, if all of it is visible and the user is the last."""
+        return cls(tuple(turns), system) if len(turns) % 2 and all(map(str.strip, turns)) else None
 
     def messages(self) -> tuple[Message, ...]:
         """The messages that this is the talk of."""
-        said = [Message(role, (TextPart(text),)) for role, text in self.by_speaker()]
+        parts = zip(map(TextPart, self.turns), strict=True)  # one part for each message
+        said = map(Message, cycle(_SPEAKERS), parts)
         return tuple(said) if self.system is None else (self.system, *said)
 
-    def by_speaker(self) -> Iterator[tuple[Literal["user", "assistant"], str]]:
+    def by_speaker(self) -> Iterator[tuple[Speaker, str]]:
         """Who says what, in order."""
         return zip(cycle(_SPEAKERS), self.turns, strict=False)
 
 
-_SPEAKERS: Final[tuple[Literal["user"], Literal["assistant"]]] = ("user", "assistant")
+_SPEAKERS: Final[tuple[Speaker, Speaker]] = ("user", "assistant")
 _OTHER: Final[dict[Role, Role]] = {"user": "assistant", "assistant": "user"}
 
 

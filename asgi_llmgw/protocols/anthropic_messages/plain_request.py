@@ -164,7 +164,18 @@ def _talk(said: list[_Said], opening: Message | None) -> Talk | None:
     """What is said, where it is seen at once that it is an exchange of words."""
     if set(map(type, said[::2])) != {_User} or not set(map(type, said[1::2])) <= {_Assistant}:
         return None
-    return Talk.of_texts([one.content for one in said], opening)
+    contents = [one.content for one in said]
+    if set(map(type, contents)) == {str}:
+        return Talk.of_texts(cast(list[str], contents), opening)
+    return Talk.of_texts([_words(content) for content in contents], opening)
+
+
+def _words(content: str | list[_Text | _Result] | list[_Text | _Call]) -> str:
+    """What is said; nothing where it is more or less than one text without a mark."""
+    if isinstance(content, str):
+        return content
+    block = content[0] if len(content) == 1 else None
+    return block.text if isinstance(block, _Text) and block.cache_control is None else ""
 
 
 def _system(told: str | list[_OnlyText]) -> tuple[TextPart, ...]:

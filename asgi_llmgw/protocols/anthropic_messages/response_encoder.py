@@ -26,6 +26,7 @@ from asgi_llmgw.protocols.base import Diagnostics, EncodedResponse, StreamContex
 from .content import text_block
 from .wire import NAME, USAGE_TIERS
 
+_NOT_TOLD: Final = "The vendor did not tell; a number is required, so it is 0."
 _TOLD_AS_IT_IS: Final = ("model_context_window_exceeded", "pause_turn")
 
 
@@ -83,37 +84,36 @@ def encode_ending(finish: FinishReason, told: Told, notes: Diagnostics) -> JSONO
 
 
 def _stop_reason(finish: FinishReason, told: Told, notes: Diagnostics) -> str:
-    if told.broken and finish.kind != "length":
+    kind = finish.kind
+    if told.broken and kind != "length":
         notes.approximated("finish_reason", "A call whose arguments cannot be read counts as cut short.")
         return "max_tokens"
-    if finish.kind in ("error", "other"):
-        notes.approximated("finish_reason", f"{finish.raw or finish.kind!r} has no name here.")
-    match finish.kind:
-        case "length":
-            return finish.raw if finish.raw in _TOLD_AS_IT_IS else "max_tokens"
-        case "content_filter":
-            return "refusal"
-        case _ if told.called:
-            return "tool_use"
-        case _ if told.refusal and not told.said:
-            return "refusal"
-        case "stop" if finish.stop_sequence is not None or finish.raw == "stop_sequence":
-            return "stop_sequence"
-        case "stop" | "tool_calls" | "error" | "other":
-            return "end_turn"
-        case _:
-            assert_never(finish.kind)
+    if kind == "length":
+        return finish.raw if finish.raw in _TOLD_AS_IT_IS else "max_tokens"
+    if kind == "error" or kind == "other":
+        notes.approximated("finish_reason", f"{finish.raw or kind!r} has no name here.")
+    if kind == "content_filter":
+        return "refusal"
+    if told.called:
+        return "tool_use"
+    if told.refusal and not told.said:
+        return "refusal"
+    if kind == "stop" and (finish.stop_sequence is not None or finish.raw == "stop_sequence"):
+        return "stop_sequence"
+    return "end_turn"
 
 
 def encode_usage(usage: Usage | None, service_tier: str | None, notes: Diagnostics) -> JSONObject:
     """Tokens. Two numbers must be there; the cached part of the prompt is counted apart (U11)."""
     usage = usage or Usage()
-    for name, value in (("input_tokens", usage.input_tokens), ("output_tokens", usage.output_tokens)):
-        if value is None:
-            notes.defaulted(f"usage.{name}", "The vendor did not tell; a number is required, so it is 0.")
+    if usage.input_tokens is None:
+        notes.defaulted("usage.input_tokens", _NOT_TOLD)
+    if usage.output_tokens is None:
+        notes.defaulted("usage.output_tokens", _NOT_TOLD)
     read, written = usage.cache_read_tokens, usage.cache_write_tokens
+    fresh = (usage.input_tokens or 0) - (read or 0) - (written or 0)
     result: JSONObject = {
-        "input_tokens": max((usage.input_tokens or 0) - (read or 0) - (written or 0), 0),
+        "input_tokens": fresh if fresh > 0 else 0,
         "cache_creation_input_tokens": written,
         "cache_read_input_tokens": read,
         "output_tokens": usage.output_tokens or 0,
@@ -231,8 +231,9 @@ class _Writer:
         """Take one part."""
         match part:
             case TextPart():
-                self._text(part.text)
-                self.told.said = self.told.said or bool(part.text)
+                if part.text:
+                    self._text(part.text)
+                    self.told.said = True
                 lost_signature(part.signature, path, self._notes)
             case RefusalPart():
                 self._text(part.text)

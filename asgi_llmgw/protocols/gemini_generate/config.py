@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from asgi_llmgw.ir import ChatRequest, MediaPart, Sampling, ToolResultPart
+from asgi_llmgw.ir import ChatRequest, MediaPart, Reasoning, ResponseFormat, Sampling, ToolResultPart
 from asgi_llmgw.json import JSONObject, JSONValue
 from asgi_llmgw.protocols.base import Diagnostics, Profile, unsupported
 
@@ -21,29 +21,25 @@ def encode_config(request: ChatRequest, profile: Profile, lost: Diagnostics) -> 
     Raises:
         InvalidRequest: more stop sequences than Gemini takes.
     """
-    config: JSONObject = {
-        **_sampling(request, lost),
-        **_format(request, profile, lost),
-    }
+    config: JSONObject = {} if request.sampling == _UNSAID else _sampling(request.sampling, lost)
+    if request.response_format is not None:
+        config |= _format(request.response_format, profile, lost)
     if request.candidates is not None:
         config["candidateCount"] = request.candidates
     if request.max_output_tokens is not None:
         config["maxOutputTokens"] = request.max_output_tokens
     if request.modalities:
         config["responseModalities"] = [modality.upper() for modality in request.modalities]
-    resolution = _resolution(request, lost)
+    resolution = None if request.talk is not None else _resolution(request, lost)
     if resolution is not None:
         config["mediaResolution"] = resolution
-    thinking = _thinking(request, profile, lost)
+    thinking = None if request.reasoning is None else _thinking(request, request.reasoning, profile, lost)
     if thinking:
         config["thinkingConfig"] = thinking
     return config
 
 
-def _sampling(request: ChatRequest, lost: Diagnostics) -> JSONObject:
-    sampling = request.sampling
-    if sampling == _UNSAID:
-        return {}
+def _sampling(sampling: Sampling, lost: Diagnostics) -> JSONObject:
     if len(sampling.stop) > _MAX_STOP:
         raise unsupported("stop", f"Gemini takes {_MAX_STOP} stop sequences at most.")
     if sampling.logit_bias:
@@ -64,9 +60,8 @@ def _sampling(request: ChatRequest, lost: Diagnostics) -> JSONObject:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _format(request: ChatRequest, profile: Profile, lost: Diagnostics) -> JSONObject:
-    wanted = request.response_format
-    if wanted is None or wanted.kind == "text":
+def _format(wanted: ResponseFormat, profile: Profile, lost: Diagnostics) -> JSONObject:
+    if wanted.kind == "text":
         return {}
     config: JSONObject = {"responseMimeType": "application/json"}
     if wanted.kind == "json_object" or wanted.schema is None:
@@ -85,8 +80,6 @@ def _format(request: ChatRequest, profile: Profile, lost: Diagnostics) -> JSONOb
 
 def _resolution(request: ChatRequest, lost: Diagnostics) -> str | None:
     """One for the whole request, which every model knows: the finest that was asked for."""
-    if request.talk is not None:
-        return None
     details: set[str] = set()
     for message in request.messages:
         for part in message.parts:
@@ -100,20 +93,17 @@ def _resolution(request: ChatRequest, lost: Diagnostics) -> str | None:
     return RESOLUTION[known[-1]] if known else None
 
 
-def _thinking(request: ChatRequest, profile: Profile, lost: Diagnostics) -> JSONObject:
-    reasoning = request.reasoning
-    if reasoning is None:
-        return {}
+def _thinking(request: ChatRequest, reasoning: Reasoning, profile: Profile, lost: Diagnostics) -> JSONObject:
     if profile.thinking == "none":
         lost.dropped("reasoning", "the model does not think")
         return {}
     config: JSONObject = {}
     if profile.thinking_level:
-        level = _level(request, lost)
+        level = _level(request.model, reasoning, lost)
         if level is not None:
             config["thinkingLevel"] = level
     else:
-        budget = _budget(request, lost)
+        budget = _budget(request.model, reasoning, lost)
         if budget is not None:
             config["thinkingBudget"] = budget
     # thoughts that are not thought cannot be shown: asking for them is refused
@@ -122,34 +112,28 @@ def _thinking(request: ChatRequest, profile: Profile, lost: Diagnostics) -> JSON
     return config
 
 
-def _level(request: ChatRequest, lost: Diagnostics) -> str | None:
-    reasoning = request.reasoning
-    if reasoning is None:
-        return None
+def _level(model: str, reasoning: Reasoning, lost: Diagnostics) -> str | None:
     effort = reasoning.effort
     if effort is None:
         if reasoning.budget_tokens is None or reasoning.budget_tokens < 0:
             return None
         effort = effort_of_budget(reasoning.budget_tokens)
         lost.approximated("reasoning.budget_tokens", f"sent as the level for {effort}", info=True)
-    level, exact = thinking_level(request.model, effort)
+    level, exact = thinking_level(model, effort)
     if not exact:
         lost.approximated("reasoning.effort", f"{effort} is sent as {level}")
     return level
 
 
-def _budget(request: ChatRequest, lost: Diagnostics) -> int | None:
-    reasoning = request.reasoning
-    if reasoning is None:
-        return None
+def _budget(model: str, reasoning: Reasoning, lost: Diagnostics) -> int | None:
     if reasoning.effort is not None:
-        budget, exact = thinking_budget(request.model, reasoning.effort)
+        budget, exact = thinking_budget(model, reasoning.effort)
         if not exact:
             lost.approximated("reasoning.effort", f"the model cannot stop thinking; it gets {budget} tokens")
         return budget
     if reasoning.budget_tokens is None:
         return None
-    budget, exact = clamp_budget(request.model, max(reasoning.budget_tokens, -1))
+    budget, exact = clamp_budget(model, max(reasoning.budget_tokens, -1))
     if not exact:
         lost.clamped("reasoning.budget_tokens", f"the model takes {budget}")
     return budget

@@ -55,12 +55,15 @@ def encode_contents(request: ChatRequest, profile: Profile, lost: Diagnostics) -
     """
     if not request.messages:
         raise InvalidRequest("There are no messages.", param="messages")
-    history = _History(profile, lost)
     talk = request.talk
     if talk is not None:
-        if talk.system is not None:
-            history.add(talk.system, "messages[0]")
-        return history.body([{"role": _SPOKEN[role], "parts": [{"text": text}]} for role, text in talk.by_speaker()])
+        said: list[JSONValue] = [{"role": _SPOKEN[role], "parts": [{"text": text}]} for role, text in talk.by_speaker()]
+        if talk.system is None:
+            return {"contents": said}
+        history = _History(profile, lost)
+        history.add(talk.system, "messages[0]")
+        return history.body(said)
+    history = _History(profile, lost)
     for index, message in enumerate(request.messages):
         history.add(message, f"messages[{index}]")
     return history.finish()

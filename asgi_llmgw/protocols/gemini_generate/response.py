@@ -241,6 +241,8 @@ def _of_media(metadata: JSONObject, before: Usage | None) -> tuple[int | None, i
         if known("promptTokensDetails") == given and known("candidatesTokensDetails") == made:
             heard, spoken = before.audio_input_tokens, before.audio_output_tokens
             return heard, spoken, before.image_input_tokens, before.image_output_tokens
+    if given is None and made is None:
+        return None, None, None, None
     heard, spoken = _by_modality(given, "AUDIO"), _by_modality(made, "AUDIO")
     return heard, spoken, _by_modality(given, "IMAGE"), _by_modality(made, "IMAGE")
 

@@ -178,4 +178,14 @@ def _talk(said: list[_Said]) -> Talk | None:
         return None
     if [one for one in turns[1::2] if one.tool_calls]:
         return None
-    return Talk.of_texts([one.content for one in turns], system)
+    contents = [one.content for one in turns]
+    if set(map(type, contents)) == {str}:
+        return Talk.of_texts(cast(list[str], contents), system)
+    return Talk.of_texts([_words(content) for content in contents], system)
+
+
+def _words(content: str | list[_Text] | None) -> str:
+    """What is said; nothing where it is more or less than one text."""
+    if isinstance(content, list):
+        return content[0].text if len(content) == 1 else ""
+    return content or ""

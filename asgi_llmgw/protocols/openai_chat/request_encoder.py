@@ -34,12 +34,15 @@ def encode_request(request: ChatRequest, profile: Profile) -> EncodedRequest:
         data[profile.max_tokens_field] = request.max_output_tokens
     if request.candidates is not None:
         data["n"] = request.candidates
-    _sampling(data, request, profile, diagnostics)
+    if request.sampling != _UNSAID:
+        _sampling(data, request.sampling, profile, diagnostics)
     _tools(data, request, profile, diagnostics)
     _output(data, request, profile, diagnostics)
     _account(data, request, diagnostics)
-    _extensions(data, request, diagnostics)
-    _leave_out(data, profile, diagnostics)
+    if request.extensions:
+        _extensions(data, request, diagnostics)
+    if profile.refused_fields:
+        _leave_out(data, profile, diagnostics)
     if request.stream:
         data["stream"] = True
         if profile.stream_usage:
@@ -62,10 +65,7 @@ def _put(data: JSONObject, key: str, value: JSONValue) -> None:
         data[key] = value
 
 
-def _sampling(data: JSONObject, request: ChatRequest, profile: Profile, diagnostics: Diagnostics) -> None:
-    sampling = request.sampling
-    if sampling == _UNSAID:
-        return
+def _sampling(data: JSONObject, sampling: Sampling, profile: Profile, diagnostics: Diagnostics) -> None:
     for key, value in (("temperature", sampling.temperature), ("top_p", sampling.top_p)):
         if value is None:
             continue
@@ -176,7 +176,8 @@ def _output(data: JSONObject, request: ChatRequest, profile: Profile, diagnostic
         _put(data, "reasoning_effort", effort)
         if reasoning.visible:
             diagnostics.dropped("reasoning.visible", "Chat Completions has no switch for visible thoughts", info=True)
-    _put(data, "verbosity", request.verbosity)
+    if request.verbosity is not None:
+        data["verbosity"] = request.verbosity
     if request.modalities:
         modalities = [modality.lower() for modality in request.modalities]
         known = any(extension.protocol == NAME and extension.path == "audio" for extension in request.extensions)
@@ -210,14 +211,21 @@ def _account(data: JSONObject, request: ChatRequest, diagnostics: Diagnostics) -
             diagnostics.dropped("service_tier", request.service_tier)
         else:
             data["service_tier"] = tier
-    for key, value in (("safety_identifier", request.end_user), ("prompt_cache_key", request.prompt_cache_key)):
-        if value is not None and len(value) > MAX_IDENTIFIER:
-            diagnostics.approximated(key, f"longer than {MAX_IDENTIFIER} characters: its hash is sent", info=True)
-            value = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
-        _put(data, key, value)
-    _put(data, "metadata", request.metadata)
+    if request.end_user is not None:
+        data["safety_identifier"] = _identifier("safety_identifier", request.end_user, diagnostics)
+    if request.prompt_cache_key is not None:
+        data["prompt_cache_key"] = _identifier("prompt_cache_key", request.prompt_cache_key, diagnostics)
+    if request.metadata is not None:
+        data["metadata"] = request.metadata
     if request.cache is not None:
         diagnostics.dropped("cache", "the prefix is cached without being asked", info=True)
+
+
+def _identifier(key: str, value: str, diagnostics: Diagnostics) -> str:
+    if len(value) <= MAX_IDENTIFIER:
+        return value
+    diagnostics.approximated(key, f"longer than {MAX_IDENTIFIER} characters: its hash is sent", info=True)
+    return hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _extensions(data: JSONObject, request: ChatRequest, diagnostics: Diagnostics) -> None:
