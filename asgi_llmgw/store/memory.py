@@ -170,6 +170,7 @@ class MemoryStore:
 
     def _reap(self, now: float) -> None:
         """End the leases that have run out, and forget what is long over."""
+        # leases are renewed long before they end, so that it is seldom time to look at them all
         for request_id, record in [item for item in self._open.items() if item[1].ends <= now]:
             del self._open[request_id]
             for claim in record.claims:
