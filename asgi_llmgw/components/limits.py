@@ -30,7 +30,6 @@ UNMETERED: Final[frozenset[Operation]] = frozenset(
 """The operations that generate nothing: they count as requests alone."""
 
 _NOTHING: Final = Estimate(0, 0)
-_NONE: Final[Headers] = ()
 
 
 class LimitsMiddleware:
@@ -94,7 +93,8 @@ class LimitsMiddleware:
         if not met.claims:
             await self._app(scope, receive, send)
             return
-        protocol, headers = exchange.client_protocol, _NONE
+        protocol = exchange.client_protocol
+        headers: Headers = ()
         try:
             expected = _NOTHING
             if met.metered:

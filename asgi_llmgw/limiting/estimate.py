@@ -123,7 +123,7 @@ def estimate_operation(body: bytes, operation: str, *, default_output: int = DEF
 
 def _skim(body: bytes, reading: _Reading) -> tuple[JSONObject, int]:
     """The few small members that matter, and the tokens of all others by their length: no text is decoded."""
-    if is_large_and_plain(body) or not any(map(body.__contains__, reading.marks)):
+    if is_large_and_plain(body) or max(map(body.find, reading.marks)) < 0:
         try:
             found = members(body)
             request, length = {}, len(body)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import attrgetter
 from typing import Final
 
 from asgi_llmgw._types import Headers
@@ -24,6 +25,7 @@ _OPENAI: Final[Mapping[str, tuple[bytes, ...]]] = {
 _ANTHROPIC: Final[Mapping[str, tuple[bytes, ...]]] = {
     measure: tuple([f"anthropic-ratelimit-{measure}-{what}".encode() for what in _TOLD]) for measure in _SHOWN
 }
+_remaining: Final = attrgetter("remaining")
 
 
 def told_of(limits: Sequence[Limit]) -> tuple[tuple[int, ...], ...]:
@@ -49,11 +51,10 @@ def rate_limit_headers(
     if protocol == "gemini_generate":
         return ()
     headers: list[tuple[bytes, bytes]] = []
-    for place, *others in told:
-        standing = standings[place]
-        for other in others:
-            if standings[other].remaining < standing.remaining:
-                standing = standings[other]
+    for places in told:
+        standing = standings[places[0]]
+        if len(places) > 1:
+            standing = min([standings[place] for place in places], key=_remaining)
         limit = standing.limit
         if protocol == "anthropic_messages":
             of_limit, of_remaining, of_reset = _ANTHROPIC[limit.measure]

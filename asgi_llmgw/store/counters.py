@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal, Protocol
 
 from asgi_llmgw.store.base import Claim, Measure, Period, Standing
-from asgi_llmgw.store.periods import CELL, MINUTE, SOON, calendar, cell_end, seconds_left
+from asgi_llmgw.store.periods import CELL, MINUTE, SOON, calendar, cell_end
 
 
 class Counter(Protocol):
@@ -130,7 +130,8 @@ class _Calendar:
 
     def __init__(self, period: Literal["day", "month"]) -> None:
         self._period = period
-        self._number = -1
+        self._begins = 0.0
+        self._ends = 0.0
         self._used = 0
         self._held = 0
 
@@ -139,10 +140,10 @@ class _Calendar:
         return self._used + self._held
 
     def reset(self, now: float) -> float:
-        return seconds_left(self._period, now) if self._used + self._held else 0.0
+        return self._ends - now if self._used + self._held else 0.0
 
     def wait(self, now: float, excess: int) -> float:
-        return SOON if excess <= self._held else seconds_left(self._period, now)
+        return SOON if excess <= self._held else self._ends - now
 
     def claim(self, now: float, claim: Claim) -> Standing | None:
         current = self._is_current(now)
@@ -169,10 +170,10 @@ class _Calendar:
 
     def _is_current(self, time: float) -> bool:
         """Whether the moment is in the current period, which it may begin."""
-        number = calendar(self._period, time)
-        if number > self._number:
-            self._number, self._used, self._held = number, 0, 0
-        return number == self._number
+        if time >= self._ends:
+            self._begins, self._ends = calendar(self._period, time)
+            self._used = self._held = 0
+        return time >= self._begins
 
 
 class _Slots:

@@ -67,7 +67,7 @@ class MemoryStore:
         self._open: dict[str, _Record] = {}
         self._over: OrderedDict[str, _Record] = OrderedDict()
         self._swept = clock()
-        # no lease ends before, and nothing is to be swept
+        # until then no lease ends, and nothing is to be swept
         self._due = self._swept + _SWEEP
 
     async def reserve(self, claims: Sequence[Claim], /, *, request_id: str, lease: float) -> Reservation | Denied:
@@ -110,9 +110,9 @@ class MemoryStore:
             if record is None:
                 self._settle_late(reservation, actual)
                 return
-            counters, time = self._counters, record.time
+            counters, claimed_at = self._counters, record.time
             for claim in record.claims:
-                counters[claim.limit.counter].settle(time, claim, actual)
+                counters[claim.limit.counter].settle(claimed_at, claim, actual)
             record.settled = True
             self._remember(reservation.id, record)
 
@@ -170,12 +170,13 @@ class MemoryStore:
 
     def _reap(self, now: float) -> None:
         """End the leases that have run out, and forget what is long over."""
+        # leases are renewed long before they end, so that it is seldom time to look at them all
         for request_id, record in [item for item in self._open.items() if item[1].ends <= now]:
             del self._open[request_id]
             for claim in record.claims:
                 self._counters[claim.limit.counter].give_back(record.time, claim)
             self._remember(request_id, record)
-        if abs(now - self._swept) >= _SWEEP:
+        if not self._swept <= now < self._swept + _SWEEP:
             self._sweep(now)
         self._due = min([self._swept + _SWEEP, *[record.ends for record in self._open.values()]])
 

@@ -26,18 +26,16 @@ def cell_end(cell: float) -> float:
     return (cell + 1) * CELL + MINUTE
 
 
-def calendar(period: Literal["day", "month"], time: float) -> int:
-    """The number of the calendar day or month of a moment, in UTC."""
+def calendar(period: Literal["day", "month"], time: float) -> tuple[float, float]:
+    """When the calendar day or month of a moment has begun, in UTC, and when the next one does."""
     if period == "day":
-        return int(time // _DAY)
-    moment = datetime.fromtimestamp(time, UTC)
-    return moment.year * 12 + moment.month - 1
+        begins = time // _DAY * _DAY
+        return begins, begins + _DAY
+    first = datetime.fromtimestamp(time, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    following = (first + timedelta(days=31)).replace(day=1)
+    return first.timestamp(), following.timestamp()
 
 
 def seconds_left(period: Literal["day", "month"], time: float) -> float:
     """Seconds until the calendar day or month of a moment is over."""
-    if period == "day":
-        return _DAY - time % _DAY
-    first = datetime.fromtimestamp(time, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    following = (first + timedelta(days=31)).replace(day=1)
-    return following.timestamp() - time
+    return calendar(period, time)[1] - time

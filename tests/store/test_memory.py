@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import pytest
 
@@ -131,3 +132,18 @@ def test_slots_alone_have_no_period(measure: Measure, period: Period | None) -> 
 def test_nobody_claims_less_than_nothing() -> None:
     with pytest.raises(ValueError, match="less than nothing"):
         Claim(limit(), -1)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("period", ["day", "month"])
+async def test_a_clock_that_is_set_back_over_midnight_grants_no_second_budget(period: Period) -> None:
+    clock = Clock()
+    clock.now = datetime(2026, 3, 1, tzinfo=UTC).timestamp() + 5
+    store, budget = MemoryStore(clock=clock), limit("cost", period)
+    reservation = await store.reserve([Claim(budget, 8)], request_id="1", lease=5)
+    assert isinstance(reservation, Reservation)
+    clock.now -= 10
+    assert isinstance(await store.reserve([Claim(budget, 8)], request_id="2", lease=5), Denied)
+    clock.now += 11
+    await store.settle(reservation, {"cost": 3})
+    assert (await store.reserve([Claim(budget, 0)], request_id="3", lease=5)).standings[0].remaining == 7
