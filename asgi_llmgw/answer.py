@@ -31,6 +31,9 @@ class Answer:
     The outermost component that wants to know puts one around and leaves it at `Exchange.answer`; all within look at
     it there and need none of their own.
 
+    Args:
+        change_head: makes the message that begins the answer what the client gets.
+
     Attributes:
         status: None until the answer has begun.
         streaming: it is an event stream.
@@ -42,10 +45,22 @@ class Answer:
         since: when the server was handed the message that it has not taken yet; None while there is none.
     """
 
-    __slots__ = ("_send", "as_array", "clock", "ending", "finished", "on_start", "since", "status", "streaming")
+    __slots__ = (
+        "_change_head",
+        "_send",
+        "as_array",
+        "clock",
+        "ending",
+        "finished",
+        "on_start",
+        "since",
+        "status",
+        "streaming",
+    )
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, change_head: Callable[[Message], Message] | None = None) -> None:
         self._send = send
+        self._change_head = change_head
         self.status: int | None = None
         self.streaming = False
         self.as_array = False
@@ -92,7 +107,7 @@ class Answer:
         self.streaming = is_event_stream(message.get("headers") or ())
         if self.on_start is not None:
             self.on_start(self)
-        return message
+        return message if self._change_head is None else self._change_head(message)
 
 
 async def _to_nobody(message: Message) -> None:

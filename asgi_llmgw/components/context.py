@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import chain
 from typing import Final
 
@@ -94,7 +95,7 @@ class ContextMiddleware:
         headers = headers_of(scope)
         names = [name for name, _ in headers]
         exchange = self._exchange(scope, headers, names)
-        answer = exchange.answer = _ClientAnswer(send, exchange, scope)
+        answer = exchange.answer = Answer(send, partial(_change_head, exchange, scope))
         guard = StallGuard(answer, self._send_stall())
         cancelled = True
         try:
@@ -114,7 +115,7 @@ class ContextMiddleware:
                 exchange.outcome = "client_disconnected"
                 _logger.warning("request %s: the client took nothing of its answer for too long", exchange.request_id)
         finally:
-            exchange.outcome = exchange.outcome or answer.outcome(cancelled=cancelled)
+            exchange.outcome = exchange.outcome or _outcome(exchange, answer, cancelled=cancelled)
             self._log(scope, exchange)
             _let_go(exchange)
 
@@ -137,42 +138,33 @@ class ContextMiddleware:
             self.dropped_lines += 1
 
 
-class _ClientAnswer(Answer):
-    """The client's answer: it gets the request's id, and what no cache may keep says so."""
-
-    __slots__ = ("_exchange", "_scope")
-
-    def __init__(self, send: Send, exchange: Exchange, scope: Scope) -> None:
-        super().__init__(send)
-        self._exchange = exchange
-        self._scope = scope
-
-    def _begin(self, message: Message) -> Message:
-        exchange = self._exchange
-        exchange.status = message["status"]
-        headers = list(message.get("headers") or ())
-        names = dict(headers)
-        # without an operation it is a page of the host's own, which may well be kept
-        if exchange.operation is not None and NO_STORE[0] not in names:
-            headers.append(NO_STORE)
-        if message["status"] in _BODY_LEFT and _is_http_1(self._scope):
-            headers.append(_CLOSE)
-        for ours in request_id_headers(exchange.client_protocol, exchange.request_id):
-            if ours[0] in names:
-                headers = [pair for pair in headers if pair[0] != ours[0]]
-            headers.append(ours)
-        return super()._begin({**message, "headers": headers})
-
-    def outcome(self, *, cancelled: bool) -> Outcome:
-        """How it ended, if nobody below said so. Servers cancel requests whose client has gone."""
-        if isinstance(self._exchange.failure, UpstreamError):
-            return "upstream_error"
-        if self.finished:
-            return "completed" if (self.status or 500) < 400 else "rejected"
-        return "client_disconnected" if cancelled else "rejected"
+def _change_head(exchange: Exchange, scope: Scope, message: Message) -> Message:
+    """The answer gets the request's id, and what no cache may keep says so."""
+    exchange.status = status = message["status"]
+    headers = list(message.get("headers") or ())
+    names = dict(headers)
+    # without an operation it is a page of the host's own, which may well be kept
+    if exchange.operation is not None and NO_STORE[0] not in names:
+        headers.append(NO_STORE)
+    if status in _BODY_LEFT and _is_http_1(scope):
+        headers.append(_CLOSE)
+    for ours in request_id_headers(exchange.client_protocol, exchange.request_id):
+        if ours[0] in names:
+            headers = [pair for pair in headers if pair[0] != ours[0]]
+        headers.append(ours)
+    return {**message, "headers": headers}
 
 
-async def _answer_failure(error: Exception, scope: Scope, exchange: Exchange, answer: _ClientAnswer) -> None:
+def _outcome(exchange: Exchange, answer: Answer, *, cancelled: bool) -> Outcome:
+    """How it ended, if nobody below said so. Servers cancel requests whose client has gone."""
+    if isinstance(exchange.failure, UpstreamError):
+        return "upstream_error"
+    if answer.finished:
+        return "completed" if (answer.status or 500) < 400 else "rejected"
+    return "client_disconnected" if cancelled else "rejected"
+
+
+async def _answer_failure(error: Exception, scope: Scope, exchange: Exchange, answer: Answer) -> None:
     """Answer for what escaped, as long as there is somebody to answer."""
     leaf = _leaf(error)
     try:
@@ -194,7 +186,7 @@ async def _answer_failure(error: Exception, scope: Scope, exchange: Exchange, an
         exchange.outcome = "client_disconnected"
 
 
-async def _send_failure(told: GatewayError, scope: Scope, exchange: Exchange, answer: _ClientAnswer) -> None:
+async def _send_failure(told: GatewayError, scope: Scope, exchange: Exchange, answer: Answer) -> None:
     """The error in full before the answer began, as an event inside a stream, else not at all.
 
     A whole answer that broke off is left unfinished: the server then cuts the connection, and no client takes the
