@@ -12,11 +12,12 @@ from typing import Final
 
 from asgi_llmgw.errors import UpstreamError
 from asgi_llmgw.ir import Protocol
-from asgi_llmgw.json import as_object, loads, loads_object, members, with_members
+from asgi_llmgw.json import JSONObject, as_object, loads, loads_object, members, with_members
 from asgi_llmgw.protocols import scrub, upstream_codec
 from asgi_llmgw.sse import BLANK_LINES, SSEDecoder, each_frame
 from asgi_llmgw.streams import StreamReader
 
+_ASKED_FOR_USAGE: Final[JSONObject] = {"stream_options": {"include_usage": True}}
 _DONE: Final = b"[DONE]"
 _TERMINATOR: Final[Mapping[Protocol, bytes]] = {"openai_chat": b"data: [DONE]\n\n"}
 _FINISH: Final[Mapping[Protocol, re.Pattern[bytes]]] = {
@@ -70,7 +71,9 @@ def ask_for_usage(protocol: Protocol, body: bytes) -> bytes | None:
     if protocol != "openai_chat":
         return None
     raw = members(body).get("stream_options")
-    options = as_object(loads(bytes(raw))) if raw is not None else {}
+    if raw is None:
+        return with_members(body, _ASKED_FOR_USAGE)
+    options = as_object(loads(raw))
     if options.get("include_usage") is not None:
         return None
     return with_members(body, {"stream_options": {**options, "include_usage": True}})

@@ -6,7 +6,7 @@ What is anything else is read in the general way, which knows what to make of it
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 import msgspec
 
@@ -66,9 +66,30 @@ def plain_message(message: JSONValue, roles: Mapping[str, Role]) -> Message | No
     return Message(roles[role], (TextPart(text),))
 
 
+class _Words(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    type: Literal["text"]
+    text: str
+    cache_control: dict[str, str] | None = None
+
+
+class _Function(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    name: str
+    arguments: str
+
+
+class _Call(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    id: str
+    function: _Function
+    type: Literal["function"] = "function"
+
+
 class _Turn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     role: str
-    content: str
+    content: str | list[_Words] | None = None
+    name: str | None = None
+    refusal: None = None
+    tool_calls: list[_Call] | None = None
+    tool_call_id: str | None = None
 
 
 _turns: Final = msgspec.json.Decoder(str | list[_Turn]).decode
@@ -77,7 +98,7 @@ _LARGE: Final = 16 * 1024
 
 
 def is_large_and_plain(body: bytes) -> bool:
-    """Whether what was said so far is nothing but texts: no pictures, no calls, no state of anybody's reasoning.
+    """Whether what was said so far is nothing but texts and calls: no pictures, no state of anybody's reasoning.
 
     Only of large requests, where reading the texts is quicker than looking through them for several words.
     """

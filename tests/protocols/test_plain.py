@@ -11,6 +11,8 @@ from asgi_llmgw.reasoning.bodies import carries_state
 from asgi_llmgw.reasoning.envelope import MARK
 
 LONG = "The quick brown fox jumps over the lazy dog. " * 500
+WORDS: JSONObject = {"type": "text", "text": LONG}
+CALL: JSONObject = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": LONG}}
 PLAIN: JSONObject = {"model": "m", "messages": [{"role": "user", "content": LONG}], "tools": [{"name": "f"}]}
 
 
@@ -20,10 +22,18 @@ PLAIN: JSONObject = {"model": "m", "messages": [{"role": "user", "content": LONG
         PLAIN,
         {"model": "m", "input": LONG},
         {"model": "m", "input": [{"role": "user", "content": LONG}]},
+        {"model": "m", "messages": [{"role": "user", "content": [{**WORDS, "cache_control": {"type": "ephemeral"}}]}]},
+        {
+            "model": "m",
+            "messages": [
+                {"role": "assistant", "content": None, "refusal": None, "tool_calls": [CALL]},
+                {"role": "tool", "tool_call_id": "call_1", "content": LONG},
+            ],
+        },
         {"model": "m", "system": "Be brief.", "messages": [{"role": "user", "content": LONG}]},
     ],
 )
-def test_a_long_conversation_of_texts_is_plain(request_: JSONObject) -> None:
+def test_a_long_conversation_of_texts_and_calls_is_plain(request_: JSONObject) -> None:
     assert is_large_and_plain(Document(dumps(request_)))
     assert not is_large_and_plain(dumps(request_)), "nothing is remembered about mere bytes"
 
@@ -31,9 +41,12 @@ def test_a_long_conversation_of_texts_is_plain(request_: JSONObject) -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        {"role": "user", "content": [{"type": "text", "text": LONG}]},
+        {"role": "user", "content": [WORDS, {"type": "image_url", "image_url": {"url": LONG}}]},
+        {"role": "user", "content": [{**WORDS, "citations": []}]},
+        {"role": "assistant", "content": [{"type": "thinking", "text": LONG}]},
         {"role": "user", "content": LONG, "reasoning_details": []},
         {"role": "assistant", "content": None, "tool_calls": [{"arguments": LONG}]},
+        {"role": "assistant", "content": None, "tool_calls": [{**CALL, "extra_content": {}}]},
         {"type": "reasoning", "encrypted_content": LONG},
         LONG,
     ],

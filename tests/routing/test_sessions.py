@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from asgi_llmgw.json import JSONObject, dumps
+from asgi_llmgw.json import Document, JSONObject, dumps
 from asgi_llmgw.routing.sessions import session_of
 from tests.samples import chat_request
 
@@ -53,6 +53,16 @@ def test_the_end_user_of_claude_code_holds_the_session(user: str) -> None:
     assert session_of((), dumps(other)) == session
 
 
+def test_a_session_is_found_wherever_it_stands_in_the_metadata() -> None:
+    body = dumps({"metadata": {"trace": {"user_id": "no"}, "user_id": "session_4e5f"}})
+    assert session_of((), body) == session_of((), Document.of(body)) == "session_4e5f"
+
+
+def test_of_an_agents_headers_the_first_counts() -> None:
+    headers = ((b"x-session-id", b"third"), (b"session_id", b"first"), (b"session_id", b"second"))
+    assert session_of(headers, b"{}") == "first"
+
+
 def test_the_safety_identifier_is_better_than_nothing() -> None:
     assert session_of((), dumps(chat_request(safety_identifier="user-1"))) == "user-1"
 
@@ -64,11 +74,19 @@ def test_nothing_tells_a_session() -> None:
 def test_what_a_message_says_about_sessions_is_no_session() -> None:
     """A word in a prompt or in a tool's arguments moves nobody to another account."""
     text = 'set "prompt_cache_key": "x" and "safety_identifier": "y"'
-    call: JSONObject = {"type": "tool_use", "id": "t", "name": "find", "input": {"user_id": "42"}}
+    call: JSONObject = {
+        "type": "tool_use",
+        "id": "t",
+        "name": "find",
+        "input": {"user_id": "42", "safety_identifier": "43"},
+    }
     body: JSONObject = {"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": [call]}]}
     assert session_of((), dumps(body)) is None
 
 
 def test_what_is_not_text_is_no_session() -> None:
-    assert session_of((), dumps({"prompt_cache_key": None, "safety_identifier": 7})) is None
+    assert session_of((), dumps({"prompt_cache_key": None, "metadata": "x", "safety_identifier": 7})) is None
+    assert session_of((), dumps({"prompt_cache_key": "", "metadata": None, "safety_identifier": "x" * 2000})) is None
+    assert session_of((), b"\x1f\x8b") is None
+    assert session_of((), dumps({"metadata": [1], "safety_identifier": "user-1"})) == "user-1"
     assert session_of((), b'{"prompt_cache_key": "\xff\xfe"}') is not None
