@@ -118,6 +118,20 @@ class ProxyApp:
 class _Call:
     """One request to the vendor."""
 
+    __slots__ = (
+        "_codec",
+        "_complete",
+        "_exchange",
+        "_held",
+        "_protocol",
+        "_send",
+        "_settings",
+        "_stream",
+        "_without_usage",
+        "gone",
+        "started",
+    )
+
     def __init__(self, settings: _Settings, exchange: Exchange, send: Send) -> None:
         self._settings = settings
         self._exchange = exchange

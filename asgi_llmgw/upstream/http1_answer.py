@@ -36,6 +36,26 @@ class Answer:
         taken: called when the reader has taken more than `HIGH_WATER`.
     """
 
+    __slots__ = (
+        "_chunks",
+        "_head_only",
+        "_lines",
+        "_loop",
+        "_parser",
+        "_taken",
+        "_waiter",
+        "complete",
+        "error",
+        "headers",
+        "named",
+        "on_body",
+        "overflows",
+        "read_at",
+        "reusable",
+        "status",
+        "unread",
+    )
+
     def __init__(self, loop: asyncio.AbstractEventLoop, *, head_only: bool, taken: Callable[[], None]) -> None:
         self.status = 0
         self.headers: Headers = ()

@@ -49,9 +49,9 @@ async def sniff(response: UpstreamResponse) -> tuple[UpstreamResponse, bool]:
     Raises:
         UpstreamError: the beginning does not come.
     """
-    for name, value in response.headers:
-        if name == b"content-type" and value.lower().startswith(b"text/event-stream"):
-            return response, True
+    kind = dict(response.headers).get(b"content-type", b"")
+    if kind.lower().startswith(b"text/event-stream"):
+        return response, True
     begun = b""
     chunks = response.aiter_raw()
     async for chunk in chunks:

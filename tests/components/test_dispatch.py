@@ -232,6 +232,25 @@ async def test_holds_a_bounded_number_of_bytes() -> None:
     guard.stop()
 
 
+async def test_an_answer_that_has_content_before_its_start_is_not_held() -> None:
+    send, exchange = RecordingSend(), Exchange("r", first_token=1.0)
+    guard = CommitGuard(send, exchange)
+    await guard({"type": "http.response.start", "status": 200, "headers": []})
+    assert guard.committed and send.started
+
+
+@pytest.mark.parametrize(("status", "fails"), [(503, False), (200, True)])
+async def test_what_may_not_be_shown_is_held_whatever_has_come_before(status: int, fails: bool) -> None:
+    send, exchange = RecordingSend(), Exchange("r", first_token=1.0)
+    if fails:
+        exchange.fail(UpstreamError("It broke.", failure="transient"))
+    guard = CommitGuard(send, exchange)
+    await guard({"type": "http.response.start", "status": status, "headers": []})
+    await guard({"type": "http.response.body", "body": b"No.", "more_body": False})
+    assert not guard.committed and send.messages == []
+    guard.stop()
+
+
 def test_needs_a_provider() -> None:
     with pytest.raises(ConfigError):
         DispatchApp(providers={})
