@@ -119,11 +119,12 @@ class ChatStreamDecoder:
         if self._ended:
             return []
         events = self._events = []
-        if frame.data.strip() == _DONE:
+        data = frame.data
+        if data.strip() == _DONE:
             self._complete()
             return events
         try:
-            chunk = loads(frame.data)
+            chunk = loads(data)
         except JSONError:
             self._fault(StreamFault(InvalidUpstreamResponse("the upstream sent a stream event that is not JSON")))
             return events
