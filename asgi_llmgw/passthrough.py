@@ -90,7 +90,7 @@ def hide_usage(frames: bytes) -> bytes:
 def _without_empty_usage(frames: bytes) -> bytes:
     # an unescaped quote cannot stand inside a JSON string, so this is a member and never a piece of text
     shown = frames.replace(b',"usage":null', b"")
-    return shown if len(shown) != len(frames) else frames.replace(b', "usage": null', b"")
+    return shown if shown != frames else frames.replace(b', "usage": null', b"")
 
 
 def _tells_only_usage(frame: bytes) -> bool:

@@ -113,11 +113,23 @@ class _Frame:
         passing: what of frames is passed on.
     """
 
-    __slots__ = ("_after", "_around", "_before", "_name", "_passed", "_passing", "_start", "_two", "_whole", "_wide")
+    __slots__ = (
+        "_after",
+        "_around",
+        "_before",
+        "_end",
+        "_name",
+        "_passed",
+        "_passing",
+        "_start",
+        "_two",
+        "_whole",
+        "_wide",
+    )
 
     def __init__(self, frame: bytes, start: int, end: int, name: bytes, passing: Passing | None) -> None:
         self._before, self._after, self._name = frame[:start], frame[end:], name
-        self._whole, self._start = frame, start
+        self._whole, self._start, self._end = frame, start, end - len(frame)
         self._around = start + len(self._after)
         self._two = 2 * self._around
         self._passing = passing
@@ -130,28 +142,32 @@ class _Frame:
         Raises:
             JSONError: one of the texts is none.
         """
-        if self._wide is None and frames.startswith(self._before, start):
-            alone = len(frames) - start < self._two
-            found = self._text(frames, start) if alone else self._texts(frames, start)
+        if self._wide is not None:
+            return self._wide.again(frames, start)
+        if not frames.startswith(self._before, start):
+            if frames.find(self._name, start) < 0:
+                return 0, [], b""
+        elif len(frames) - start < self._two:
+            found = self._text(frames, start)
             if found is not None:
                 return found
-        elif frames.find(self._name, start) < 0:
+        else:
+            found = self._texts(frames, start)
+            if found is not None:
+                return found
+        unread = _unread(self._whole)
+        if not unread and frames.find(self._after, start) < 0:
             return 0, [], b""
-        if self._wide is None:
-            unread = _unread(self._whole)
-            if not unread and frames.find(self._after, start) < 0:
-                return 0, [], b""
-            text = (self._start, len(self._whole) - len(self._after), _WORDS)
-            self._wide = _WideFrame(self._whole, text, unread, self._name)
-        taken, texts = self._wide.again(frames, start)
-        return taken, texts, b"" if self._passing is None else self._passing(frames[start : start + taken])
+        text = (self._start, len(self._whole) + self._end, _WORDS)
+        self._wide = _WideFrame(self._whole, text, unread, self._name, self._passing)
+        return self._wide.again(frames, start)
 
     def _text(self, frames: bytes, start: int) -> Again | None:
         """The same for one frame, as nearly always comes alone."""
         begin = start + self._start
         if not frames.endswith(self._after, begin):
             return None
-        text = frames[begin : -len(self._after)]
+        text = frames[begin : self._end]
         try:
             read = [loads_string(b'"%b"' % text)]
         except JSONError:
@@ -202,12 +218,14 @@ class _WideFrame:
         text: where that is.
         unread: what may differ besides.
         name: as for `_Frame`.
+        passing: as for `_Frame`.
     """
 
-    __slots__ = ("_again", "_around", "_name", "_place", "_two")
+    __slots__ = ("_again", "_around", "_name", "_passing", "_place", "_two")
 
-    def __init__(self, frame: bytes, text: _Spot, unread: list[_Spot], name: bytes) -> None:
+    def __init__(self, frame: bytes, text: _Spot, unread: list[_Spot], name: bytes, passing: Passing | None) -> None:
         self._name = name
+        self._passing = passing
         spots = sorted([text, *unread])
         edges = [0, *(edge for first, last, _ in spots for edge in (first, last)), len(frame)]
         pieces = [frame[first:last] for first, last in zip(edges[::2], edges[1::2], strict=True)]
@@ -216,16 +234,21 @@ class _WideFrame:
         self._place = len(pieces) + 1
         self._two = 2 * sum(map(len, pieces))
 
-    def again(self, frames: bytes, start: int) -> tuple[int, list[str]]:
-        """How many bytes from here on are this frame again and again, and the texts."""
+    def again(self, frames: bytes, start: int) -> Again:
+        """As `_Frame.again`."""
+        if frames.find(self._name, start) < 0:
+            return 0, [], b""
         around = self._around
         found = self._again.match(around + frames[start:])
-        if found is None or found.end() == len(around):
-            return 0, []
-        end = found.end() - len(around)
-        if end < self._two:
-            return end, [loads_string(b'"%b"' % found[self._place])]
-        return end, loads_strings(b'["%b"]' % b'","'.join(_texts_named(self._name).findall(frames, start, start + end)))
+        taken = 0 if found is None else found.end() - len(around)
+        if found is None or not taken:
+            return 0, [], b""
+        if taken < self._two:
+            texts = [loads_string(b'"%b"' % found[self._place])]
+        else:
+            told = _texts_named(self._name).findall(frames, start, start + taken)
+            texts = loads_strings(b'["%b"]' % b'","'.join(told))
+        return taken, texts, b"" if self._passing is None else self._passing(frames[start : start + taken])
 
 
 def _unread(frame: bytes) -> list[_Spot]:

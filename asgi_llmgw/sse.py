@@ -102,14 +102,6 @@ class SSEDecoder:
         Raises:
             InvalidUpstreamResponse: an event is larger than `max_event`.
         """
-        if not self._started:
-            self._buffer += chunk
-            if len(self._buffer) < len(_BOM) and _BOM.startswith(bytes(self._buffer)):
-                self.idle = False
-                return []
-            self._started = self.idle = True
-            chunk = bytes(self._buffer).removeprefix(_BOM)
-            self._buffer.clear()
         # a guess: an event that holds other line ends goes the general way
         newline = b"\r\n" if _CR in chunk else b"\n"
         if len(chunk) > self._max_event:
@@ -125,6 +117,7 @@ class SSEDecoder:
             if block.startswith(self._lead) or self._learn_lead(block):
                 data = block[len(self._lead) :]
                 if _LF not in data and _CR not in data:
+                    self._started = True
                     events.append(ServerSentEvent(data, self._name))
                     continue
             events.extend(self._by_lines(block + separator))
@@ -169,7 +162,7 @@ class SSEDecoder:
         """End of input: the event that was not closed by a blank line, if there is one."""
         yield from self._lines(at_end=True)
         if self._buffer:
-            self._line(bytes(self._buffer))
+            self._line(self._without_mark(bytes(self._buffer)))
             self._buffer.clear()
         yield from self._dispatch()
 
@@ -189,11 +182,19 @@ class SSEDecoder:
         rest = lines.pop()
         self._scanned = len(rest)
         self._buffer = bytearray(rest + tail)
+        if lines:
+            lines[0] = self._without_mark(lines[0])
         for line in lines:
             if line:
                 self._line(line)
             else:
                 yield from self._dispatch()
+
+    def _without_mark(self, line: bytes) -> bytes:
+        if self._started:
+            return line
+        self._started = True
+        return line.removeprefix(_BOM)
 
     def _line(self, line: bytes) -> None:
         name, _, value = line.partition(b":")

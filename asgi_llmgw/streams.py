@@ -38,6 +38,7 @@ Heard: TypeAlias = StreamEvent | Ping
 
 _PING: Final = Ping()
 _ONLY_PING: Final[list[Heard]] = [_PING]
+_NO_DELTA: Final = TextDelta(0, "")
 
 
 class StreamObserver:
@@ -106,7 +107,7 @@ class StreamReader(StreamObserver):
         self._frames = SSEDecoder()
         self._decoder = upstream_codec(protocol).stream_decoder()
         self._refrain = Refrain(passing)
-        self._like: Delta = TextDelta(0, "")
+        self._like: Delta = _NO_DELTA
         self._blank = b""
 
     def _again(self, frames: bytes, start: int) -> tuple[int, list[str]]:

@@ -224,3 +224,21 @@ def test_usage_is_taken_out_wherever_it_comes() -> None:
             passing = PassThrough("openai_chat", without_usage=True)
             out = b"".join([passing.forward(stream[at : at + size]) for at in range(0, len(stream), size)])
             assert out + passing.end() == b"".join(kept)
+
+
+@pytest.mark.parametrize("empty", [b',"usage":null', b', "usage": null'], ids=["close", "wide"])
+@pytest.mark.parametrize("place", [b',"choices"', b"}\n\n"], ids=["before the text", "behind the text"])
+@pytest.mark.parametrize("created", [0, 1], ids=["one time", "as time goes by"])
+def test_empty_usage_is_taken_out_of_frames_however_they_come(empty: bytes, place: bytes, created: int) -> None:
+    words = ["one", 'say ,"usage":null', "\\", "né", "", "six"]
+    kept = [CHAT_ROLE, *(chat_chunk({"content": word}) for word in words), chat_chunk({}, "stop"), DONE]
+    kept = [
+        frame.replace(b'"created":1700000000', b'"created":%d' % (1 + number * created))
+        for number, frame in enumerate(kept)
+    ]
+    frames = [frame.replace(place, empty + place) for frame in kept]
+    stream = b"".join(frames)
+    for pieces in (frames, [stream], [stream[at : at + 300] for at in range(0, len(stream), 300)]):
+        passing = PassThrough("openai_chat", without_usage=True)
+        assert b"".join(map(passing.forward, pieces)) + passing.end() == b"".join(kept)
+        assert passing.text_length == sum(map(len, words))

@@ -102,7 +102,7 @@ class MessagesDecoder:
                 self.plain = True
                 return [more]
         self.plain = False
-        self._events = events = []
+        events = self._events = []
         self._read(frame)
         return events
 
@@ -138,7 +138,7 @@ class MessagesDecoder:
 
     def close(self) -> list[StreamEvent]:
         """End of input. A stop reason without `message_stop` is an end; anything less is a fault."""
-        self._events = events = []
+        events = self._events = []
         if self._ended:
             return events
         if self._ending.get("stop_reason"):

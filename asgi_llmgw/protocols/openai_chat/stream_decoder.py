@@ -119,11 +119,12 @@ class ChatStreamDecoder:
         if self._ended:
             return []
         events = self._events = []
-        if frame.data.strip() == _DONE:
+        data = frame.data
+        if data.strip() == _DONE:
             self._complete()
             return events
         try:
-            chunk = loads(frame.data)
+            chunk = loads(data)
         except JSONError:
             self._fault(StreamFault(InvalidUpstreamResponse("the upstream sent a stream event that is not JSON")))
             return events
@@ -183,9 +184,10 @@ class ChatStreamDecoder:
         usage = chunk.get("usage")
         if usage is None and "x_groq" in chunk:
             usage = as_object(chunk["x_groq"]).get("usage")
-        told = decode_usage(usage) if usage else None
-        if told is not None:
-            self._events.append(UsageUpdate(told))
+        if usage:
+            told = decode_usage(usage)
+            if told is not None:
+                self._events.append(UsageUpdate(told))
 
     def _start(self, chunk: JSONObject, choices: list[JSONValue]) -> None:
         self._started = True
@@ -202,7 +204,8 @@ class ChatStreamDecoder:
 
     def _choice(self, choice: JSONObject, position: int) -> None:
         number = as_int(choice.get("index"))
-        number = position if number is None else number
+        if number is None:
+            number = position
         state = self._choices.get(number)
         if state is None:
             state = self._choices[number] = _Choice()
@@ -212,7 +215,7 @@ class ChatStreamDecoder:
         if isinstance(delta, dict) and delta:
             self._delta(number, state, delta, choice.get("logprobs"))
         finish = choice.get("finish_reason")
-        if isinstance(finish, str) and finish:
+        if finish and isinstance(finish, str):
             state.finish = finish
 
     def _delta(self, number: int, state: _Choice, delta: JSONObject, logprobs: JSONValue) -> None:
