@@ -6,6 +6,7 @@ the same for these.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Annotated, Final, Literal, TypeAlias, cast
 
 import msgspec
@@ -129,6 +130,7 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     metadata: _Metadata | None = None
 
 
+_content: Final = attrgetter("content")
 _decoder: Final = msgspec.json.Decoder(_Request)
 
 
@@ -162,11 +164,11 @@ def _messages(said: list[_Said], opening: Message | None) -> tuple[Message, ...]
 
 def _talk(said: list[_Said], opening: Message | None) -> Talk | None:
     """What is said, where it is seen at once that it is an exchange of words."""
-    if set(map(type, said[::2])) != {_User} or not set(map(type, said[1::2])) <= {_Assistant}:
+    if list(map(type, said)) != [_User, *[_Assistant, _User] * (len(said) // 2)]:
         return None
-    contents = [one.content for one in said]
+    contents = list(map(_content, said))
     if set(map(type, contents)) == {str}:
-        return Talk.of_texts(cast(list[str], contents), opening)
+        return Talk.of_texts(contents, opening)
     return Talk.of_texts([_words(content) for content in contents], opening)
 
 
