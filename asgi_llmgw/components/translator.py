@@ -43,6 +43,8 @@ _MAX_WHOLE: Final = 64 * 1024 * 1024
 _PLAIN: Final = Profile()
 _TOLD_IN_PATH: Final[tuple[Protocol, ...]] = ("gemini_generate",)
 """Protocols whose requests name the model in their path."""
+_OF_A_STREAM: Final[Headers] = (*STREAMING, (b"content-type", b"text/event-stream; charset=utf-8"))
+_OF_AN_ANSWER: Final[Headers] = (*UNCACHED, (b"content-type", b"application/json"))
 _OF_THE_BODY: Final = (b"content-length", b"content-type", b"transfer-encoding", b"content-encoding")
 
 
@@ -300,8 +302,8 @@ class _Answer:
             more = False
         if not self._started and (out or not more):
             self._started = True
-            headers: Headers = (*STREAMING, (b"content-type", b"text/event-stream; charset=utf-8"))
-            await self._send({"type": "http.response.start", "status": 200, "headers": [*headers, *self._told()]})
+            headers = [*_OF_A_STREAM, *self._told()]
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         if out or not more:
             self.done = not more
             await self._send({"type": "http.response.body", "body": out, "more_body": more})
@@ -347,8 +349,7 @@ class _Answer:
             if self._memory is not None and (turn := turn_of(answer)) is not None:
                 await self._memory.keep(turn, exchange)
         self._started = self.done = True
-        headers: Headers = (*UNCACHED, (b"content-type", b"application/json"), *self._told())
-        await send_response(self._send, 200, translated.body, headers=headers)
+        await send_response(self._send, 200, translated.body, headers=(*_OF_AN_ANSWER, *self._told()))
 
     def _told(self) -> Headers:
         """What was lost, for whoever looks: how many things, and of which kinds."""

@@ -140,7 +140,7 @@ def decode_plain(body: bytes) -> ChatRequest | None:
     if plain is None:
         return None
     system = _system(plain.system)
-    if any(part.text.startswith(ATTRIBUTION) for part in system):
+    if system and any(part.text.startswith(ATTRIBUTION) for part in system):
         return None  # it is not for the model to read
     opening = Message("system", system) if system else None
     talk = _talk(plain.messages, opening)
@@ -150,7 +150,7 @@ def decode_plain(body: bytes) -> ChatRequest | None:
         stream=plain.stream,
         max_output_tokens=plain.max_tokens,
         sampling=Sampling(plain.temperature, plain.top_p, plain.top_k, stop=tuple(plain.stop_sequences)),
-        tools=tuple([_tool(tool) for tool in plain.tools]),
+        tools=tuple(map(_tool, plain.tools)),
         end_user=None if plain.metadata is None else plain.metadata.user_id,
     )
     return request if talk is None else request.knowing(talk)

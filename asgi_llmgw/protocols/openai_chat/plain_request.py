@@ -152,7 +152,7 @@ def decode_plain(body: bytes) -> ChatRequest | None:
         max_output_tokens=plain.max_tokens or plain.max_completion_tokens,
         candidates=plain.n,
         sampling=Sampling(plain.temperature, plain.top_p),
-        tools=tuple([_tool(tool.function) for tool in plain.tools]),
+        tools=tuple(map(_tool, plain.tools)),
         tool_choice=None if plain.tool_choice is None else ToolChoice(plain.tool_choice),
         parallel_tool_calls=plain.parallel_tool_calls,
         reasoning=None if plain.reasoning_effort is None else Reasoning(plain.reasoning_effort),
@@ -161,7 +161,8 @@ def decode_plain(body: bytes) -> ChatRequest | None:
     return request if talk is None else request.knowing(talk)
 
 
-def _tool(told: _Declaration) -> Tool:
+def _tool(tool: _Tool) -> Tool:
+    told = tool.function
     return Tool(told.name, told.description, cast(JSONObject | None, told.parameters), told.strict)
 
 
