@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from operator import methodcaller
 from typing import Final, final
 
 import msgspec
@@ -18,6 +19,7 @@ from asgi_llmgw.ir import (
     Delta,
     Diagnostic,
     Protocol,
+    ResponseEnd,
     ServerTool,
     StreamEvent,
     StreamFault,
@@ -30,7 +32,7 @@ from asgi_llmgw.reasoning.answers import Carrier, carrier, carry_response
 from asgi_llmgw.reasoning.bodies import TAKEN_OUT, carries_state, without_foreign_state
 from asgi_llmgw.reasoning.requests import addressed_to, restore_state
 from asgi_llmgw.reasoning.turns import TurnRecorder
-from asgi_llmgw.sse import Comment
+from asgi_llmgw.sse import Comment, ServerSentEvent
 from asgi_llmgw.streams import Heard, Ping, StreamReader
 from asgi_llmgw.tool_names import ToolNames
 
@@ -202,6 +204,9 @@ _PIECE: Final = 64 * 1024
 _KEEP_ALIVE: Final[Mapping[Protocol, bytes]] = {"openai_chat": Comment("keep-alive").encode()}
 """What tells a client that nothing has happened yet; clients of Gemini would take a comment for JSON."""
 
+_AS_THEY_ARE: Final[frozenset[type[StreamEvent]]] = frozenset({UsageUpdate, ResponseEnd, StreamFault})
+"""Events that have no names and no state of anybody's in them."""
+
 
 @final
 class _Run(msgspec.Struct, frozen=True, gc=False):
@@ -229,7 +234,7 @@ class StreamTranslator(StreamReader):
         recorder: takes note of that state, for clients that will not carry it.
     """
 
-    __slots__ = ("_begun", "_carrier", "_encoder", "_keep_alive", "_names", "_newline", "_recorder")
+    __slots__ = ("_begun", "_carrier", "_encoder", "_keep_alive", "_names", "_recorder", "_wire")
 
     def __init__(
         self,
@@ -251,7 +256,7 @@ class StreamTranslator(StreamReader):
             self._carrier = carrier(source, target, carriers_key)
         self._begun = False
         client = codec(target)
-        self._newline = client.frame_newline
+        self._wire: Callable[[ServerSentEvent], bytes] = methodcaller("encode", client.frame_newline)
         self._keep_alive = _KEEP_ALIVE.get(target)
         self._encoder = client.stream_encoder(context or StreamContext(model=model, include_usage=include_usage))
 
@@ -265,7 +270,7 @@ class StreamTranslator(StreamReader):
         if len(chunk) > _PIECE:
             # what is looked through for each frame stays small
             return b"".join([self.feed(chunk[start : start + _PIECE]) for start in range(0, len(chunk), _PIECE)])
-        if self.over:
+        if self.ended or self.fault is not None:
             return b""
         try:
             frames = self._held.feed(chunk)
@@ -279,12 +284,14 @@ class StreamTranslator(StreamReader):
         Args:
             error: why the upstream's transport broke, if it did; it is told unless the stream was whole already.
         """
+        if self.ended or self.fault is not None:
+            return b""
         try:
             rest = self._read(self._held.close())
         except UpstreamError as broken:
-            rest = [] if self.over else [self._observed(StreamFault(broken))]
+            rest = [self._observed(StreamFault(broken))]
         out = self._encode([*rest, *self._read_end(error)])
-        return out + b"".join(frame.encode(self._newline) for frame in self._encoder.close())
+        return out + b"".join(map(self._wire, self._encoder.close()))
 
     def _read(self, frames: bytes) -> list[Heard | _Run]:
         """What whole frames tell; nothing is read, and so nothing kept, once the stream is over."""
@@ -311,7 +318,7 @@ class StreamTranslator(StreamReader):
         return _Run(whole, texts)
 
     def _encode(self, heard: list[Heard | _Run]) -> bytes:
-        newline, encode = self._newline, self._encoder.feed
+        wire, encode = self._wire, self._encoder.feed
         out: list[bytes] = []
         for event in heard:
             if type(event) is _Run:
@@ -320,12 +327,9 @@ class StreamTranslator(StreamReader):
                 # before the first output the answer may still become an error with a status
                 if self._keep_alive is not None and (self._begun or any(out)):
                     out.append(self._keep_alive)
-            elif type(event) is UsageUpdate:  # alters with every chunk of some vendors, and for nobody else
-                out += [frame.encode(newline) for frame in encode(event)]
             else:
-                for told in self._told(event):
-                    for frame in encode(told):
-                        out.append(frame.encode(newline))
+                for told in (event,) if type(event) in _AS_THEY_ARE else self._told(event):
+                    out += map(wire, encode(told))
         encoded = b"".join(out)
         self._begun = self._begun or bool(encoded)
         return encoded
@@ -335,12 +339,11 @@ class StreamTranslator(StreamReader):
         whole = self._told_delta(run.whole)
         if whole is None:
             return b""
-        encoder, newline = self._encoder, self._newline
-        encoded = encoder.more(whole, run.texts)
+        encoded = self._encoder.more(whole, run.texts)
         if encoded is not None:
             return encoded
         deltas = [type(whole)(whole.index, text) for text in run.texts]
-        return b"".join(frame.encode(newline) for delta in deltas for frame in encoder.feed(delta))
+        return b"".join([self._wire(frame) for delta in deltas for frame in self._encoder.feed(delta)])
 
     def _told(self, event: StreamEvent) -> Iterable[StreamEvent]:
         """The event as the client is told it: its own names for tools, other vendors' state where it can be carried."""

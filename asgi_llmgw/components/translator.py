@@ -41,6 +41,10 @@ SIDE_TABLE_TTL: Final = 3600.0
 _STREAMS: Final = (b"text/event-stream", b"application/vnd.amazon.eventstream")
 _MAX_WHOLE: Final = 64 * 1024 * 1024
 _PLAIN: Final = Profile()
+_TOLD_IN_PATH: Final[tuple[Protocol, ...]] = ("gemini_generate",)
+"""Protocols whose requests name the model in their path."""
+_OF_A_STREAM: Final[Headers] = (*STREAMING, (b"content-type", b"text/event-stream; charset=utf-8"))
+_OF_AN_ANSWER: Final[Headers] = (*UNCACHED, (b"content-type", b"application/json"))
 _OF_THE_BODY: Final = (b"content-length", b"content-type", b"transfer-encoding", b"content-encoding")
 
 
@@ -113,7 +117,8 @@ class TranslatorMiddleware:
             return
         try:
             body = await read_body(receive, headers=exchange.headers, limit=self._max_body)
-            read = read_request(body, source=serve, path=path_with_query(scope), carriers_key=self._carriers_key)
+            path = path_with_query(scope) if serve in _TOLD_IN_PATH else ""
+            read = read_request(body, source=serve, path=path, carriers_key=self._carriers_key)
             memory = self._memory if serve == "openai_chat" else None
             if memory is not None and (missing := missing_turns(read.request)):
                 read = await memory.complete(read, missing, exchange)
@@ -127,7 +132,8 @@ class TranslatorMiddleware:
             return
         answer = _Answer(exchange, send, serve, over, translated, memory, self._carriers_key, self._clock)
         await self._app(_inner_scope(scope, translated), replay(translated.body, receive), answer)
-        await answer.finish()
+        if not answer.done:
+            await answer.finish()
 
     def _request(self, exchange: Exchange, read: ReadRequest, serve: Protocol, over: Protocol) -> Translated:
         model = exchange.upstream_model
@@ -196,13 +202,12 @@ def _owner(exchange: Exchange) -> str:
 
 
 class _Answer:
-    """The inner app's `send`: takes its answer and gives the client's."""
+    """The inner app's `send`: takes its answer and gives the client's. `done`: all of it, and nothing more is taken."""
 
     __slots__ = (
         "_asked",
         "_carriers_key",
         "_clock",
-        "_done",
         "_exchange",
         "_memory",
         "_over",
@@ -213,6 +218,7 @@ class _Answer:
         "_status",
         "_stream",
         "_whole",
+        "done",
     )
 
     def __init__(
@@ -239,16 +245,16 @@ class _Answer:
         self._recorder: TurnRecorder | None = None
         self._whole = bytearray()
         self._started = False
-        self._done = False
+        self.done = False
 
     def __call__(self, message: Message) -> Awaitable[None]:
-        if self._stream is not None and not self._done and message["type"] == "http.response.body":
+        if self._stream is not None and not self.done and message["type"] == "http.response.body":
             return self._take(self._stream, message.get("body", b""), more=message.get("more_body", False))
         return self._begin(message)
 
     async def _begin(self, message: Message) -> None:
         """The start, and the pieces of an answer that is no stream."""
-        if self._done:
+        if self.done:
             return
         if message["type"] == "http.response.start":
             self._status = message["status"]
@@ -296,10 +302,10 @@ class _Answer:
             more = False
         if not self._started and (out or not more):
             self._started = True
-            headers: Headers = (*STREAMING, (b"content-type", b"text/event-stream; charset=utf-8"))
-            await self._send({"type": "http.response.start", "status": 200, "headers": [*headers, *self._told()]})
+            headers = [*_OF_A_STREAM, *self._told()]
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         if out or not more:
-            self._done = not more
+            self.done = not more
             await self._send({"type": "http.response.body", "body": out, "more_body": more})
 
     def _settle(self, stream: StreamTranslator) -> None:
@@ -315,7 +321,7 @@ class _Answer:
     async def _give_whole(self, body: bytes) -> None:
         exchange, status = self._exchange, self._status
         if status == 499:
-            self._done = True
+            self.done = True
             await send_gone(self._send)
             return
         if not 200 <= status < 300:
@@ -342,9 +348,8 @@ class _Answer:
                 exchange.finish_reason = answer.choices[0].finish.kind
             if self._memory is not None and (turn := turn_of(answer)) is not None:
                 await self._memory.keep(turn, exchange)
-        self._started = self._done = True
-        headers: Headers = (*UNCACHED, (b"content-type", b"application/json"), *self._told())
-        await send_response(self._send, 200, translated.body, headers=headers)
+        self._started = self.done = True
+        await send_response(self._send, 200, translated.body, headers=(*_OF_AN_ANSWER, *self._told()))
 
     def _told(self) -> Headers:
         """What was lost, for whoever looks: how many things, and of which kinds."""
@@ -359,12 +364,12 @@ class _Answer:
 
     async def fail(self, error: GatewayError) -> None:
         """Answer with an error in the client's protocol; nothing was sent before."""
-        self._started = self._done = True
+        self._started = self.done = True
         await _fail(self._exchange, self._send, self._serve, error)
 
     async def finish(self) -> None:
         """The inner app has returned: if it forgot the end of its answer, say so."""
-        if self._done or self._exchange.outcome == "client_disconnected":
+        if self._exchange.outcome == "client_disconnected":
             return
         if self._stream is not None:
             await self._take(self._stream, b"", more=False)

@@ -198,34 +198,34 @@ class ItemCarrier(_Sealer):
             part.length += len(event.text)
         return event if event.index == part.index else msgspec.structs.replace(event, index=part.index)
 
-    def _start(self, event: PartStart) -> Iterator[StreamEvent]:
+    def _start(self, event: PartStart) -> list[StreamEvent]:
         part = event.part
+        told: list[StreamEvent] = []
         if self._waiting and not isinstance(part, CitationPart):
-            yield from self._flush()
+            told += self._flush()
         state = self._foreign(state_of(part))
         if state is not None:
             part = with_state(part, None)
-        if isinstance(part, ToolCallPart) and state is not None:
-            yield from self._carry(event.choice, Envelope(state, "call", part.id))
-            state = None
+            if isinstance(part, ToolCallPart):
+                told += self._carry(event.choice, Envelope(state, "call", part.id))
+                state = None
         opened = self._open[event.index] = _Open(self._next, event.choice, part, state)
         self._next += 1
-        yield PartStart(opened.index, part, event.choice)
+        told.append(PartStart(opened.index, part, event.choice))
+        return told
 
-    def _end(self, event: PartEnd) -> Iterator[StreamEvent]:
+    def _end(self, event: PartEnd) -> tuple[PartEnd]:
         opened = self._open.pop(event.index)
         state = self._foreign(event.opaque) or opened.state
         if state is None and self._unproven(opened, event.opaque):
             state = Opaque(self._source, "signature", "")
         if state is None:
-            yield PartEnd(opened.index, event.opaque)
-            return
+            return (PartEnd(opened.index, event.opaque),)
         if isinstance(opened.part, ReasoningPart):
-            yield PartEnd(opened.index, self._own(Envelope(state), shown=opened.length > 0))
-            return
-        yield PartEnd(opened.index)
+            return (PartEnd(opened.index, self._own(Envelope(state), shown=opened.length > 0)),)
         place, call_id = _place(opened)
         self._waiting.append((opened.choice, Envelope(state, place, call_id, opened.length)))
+        return (PartEnd(opened.index),)
 
     def _unproven(self, opened: _Open, late: Opaque | None) -> bool:
         """Whether these are words nobody vouches for. The client's own vendor refuses them, so they are marked too."""

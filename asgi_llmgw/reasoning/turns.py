@@ -88,13 +88,14 @@ class TurnRecorder:
                 self._parts[event.index] = part
                 if type(part) is ReasoningPart:
                     self._thoughts[event.index] = [part.text]
-                self._note(event.index, part, state_of(part))
-        elif type(event) is PartEnd and event.index in self._parts:
-            ended = self._parts.pop(event.index)
-            self._note(event.index, ended, event.opaque or state_of(ended))
+        elif type(event) is PartEnd:
+            ended = self._parts.pop(event.index, None)
+            if ended is not None:
+                self._note(event.index, ended, event.opaque or state_of(ended))
 
     def turn(self) -> Turn | None:
-        """The turn so far, None if no vendor wants any of it back, or nothing would tell it from others."""
+        """The turn, as far as its parts have ended; None if no vendor wants any of it back, or nothing would tell it
+        from others."""
         if not self._stateful:
             return None
         turn = Turn(tuple([item for _, item in sorted(self._items.items())]))
@@ -102,13 +103,10 @@ class TurnRecorder:
 
     def _note(self, index: int, part: OutputPart, state: Opaque | None) -> None:
         self._stateful = self._stateful or state is not None
-        match part:
-            case ReasoningPart():
-                self._items[index] = TurnItem(ReasoningPart("".join(self._thoughts[index]), state))
-            case ToolCallPart():
-                self._items[index] = TurnItem(None, part.id, state)
-            case _:
-                self._items[index] = TurnItem(None, None, state)
+        if type(part) is ReasoningPart:
+            self._items[index] = TurnItem(ReasoningPart("".join(self._thoughts[index]), state))
+        else:
+            self._items[index] = TurnItem(None, part.id if type(part) is ToolCallPart else None, state)
 
 
 def turn_of(answer: ChatResponse) -> Turn | None:

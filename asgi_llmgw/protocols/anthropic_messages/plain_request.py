@@ -6,6 +6,7 @@ the same for these.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Annotated, Final, Literal, TypeAlias, cast
 
 import msgspec
@@ -129,6 +130,7 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     metadata: _Metadata | None = None
 
 
+_content: Final = attrgetter("content")
 _decoder: Final = msgspec.json.Decoder(_Request)
 
 
@@ -138,7 +140,7 @@ def decode_plain(body: bytes) -> ChatRequest | None:
     if plain is None:
         return None
     system = _system(plain.system)
-    if any(part.text.startswith(ATTRIBUTION) for part in system):
+    if system and any(part.text.startswith(ATTRIBUTION) for part in system):
         return None  # it is not for the model to read
     opening = Message("system", system) if system else None
     talk = _talk(plain.messages, opening)
@@ -148,7 +150,7 @@ def decode_plain(body: bytes) -> ChatRequest | None:
         stream=plain.stream,
         max_output_tokens=plain.max_tokens,
         sampling=Sampling(plain.temperature, plain.top_p, plain.top_k, stop=tuple(plain.stop_sequences)),
-        tools=tuple([_tool(tool) for tool in plain.tools]),
+        tools=tuple(map(_tool, plain.tools)),
         end_user=None if plain.metadata is None else plain.metadata.user_id,
     )
     return request if talk is None else request.knowing(talk)
@@ -162,11 +164,11 @@ def _messages(said: list[_Said], opening: Message | None) -> tuple[Message, ...]
 
 def _talk(said: list[_Said], opening: Message | None) -> Talk | None:
     """What is said, where it is seen at once that it is an exchange of words."""
-    if set(map(type, said[::2])) != {_User} or not set(map(type, said[1::2])) <= {_Assistant}:
+    if list(map(type, said)) != [_User, *[_Assistant, _User] * (len(said) // 2)]:
         return None
-    contents = [one.content for one in said]
+    contents = list(map(_content, said))
     if set(map(type, contents)) == {str}:
-        return Talk.of_texts(cast(list[str], contents), opening)
+        return Talk.of_texts(contents, opening)
     return Talk.of_texts([_words(content) for content in contents], opening)
 
 

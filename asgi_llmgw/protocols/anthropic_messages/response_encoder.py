@@ -111,9 +111,8 @@ def encode_usage(usage: Usage | None, service_tier: str | None, notes: Diagnosti
     if usage.output_tokens is None:
         notes.defaulted("usage.output_tokens", _NOT_TOLD)
     read, written = usage.cache_read_tokens, usage.cache_write_tokens
-    fresh = (usage.input_tokens or 0) - (read or 0) - (written or 0)
     result: JSONObject = {
-        "input_tokens": fresh if fresh > 0 else 0,
+        "input_tokens": fresh_tokens(usage),
         "cache_creation_input_tokens": written,
         "cache_read_input_tokens": read,
         "output_tokens": usage.output_tokens or 0,
@@ -130,6 +129,12 @@ def encode_usage(usage: Usage | None, service_tier: str | None, notes: Diagnosti
     if tier is not None:
         result["service_tier"] = tier
     return result
+
+
+def fresh_tokens(usage: Usage) -> int:
+    """The part of the prompt that was not cached."""
+    fresh = (usage.input_tokens or 0) - (usage.cache_read_tokens or 0) - (usage.cache_write_tokens or 0)
+    return fresh if fresh > 0 else 0
 
 
 def other_choice(index: int, notes: Diagnostics) -> None:

@@ -53,6 +53,7 @@ from .response_encoder import (
     citation_of,
     encode_ending,
     encode_usage,
+    fresh_tokens,
     head,
     lost_signature,
     other_choice,
@@ -133,13 +134,14 @@ class MessagesStreamEncoder:
 
     def feed(self, event: StreamEvent, /) -> Iterable[ServerSentEvent]:
         """The frames one event makes."""
-        if type(event) is TextDelta or type(event) is ReasoningDelta:
-            if event.index == self._going_on and event.text:
-                return (self._more(event.text),)
-        elif type(event) is ToolInputDelta and event.index == self._going_on and event.fragment and self._part:
-            self._part.fragments.append(event.fragment)
-            return (self._more(event.fragment),)
-        elif type(event) is UsageUpdate:  # waits for nothing, and comes with every chunk of some vendors
+        if self._going_on >= 0:
+            if type(event) is TextDelta or type(event) is ReasoningDelta:
+                if event.index == self._going_on and event.text:
+                    return (self._more(event.text),)
+            elif type(event) is ToolInputDelta and event.index == self._going_on and event.fragment and self._part:
+                self._part.fragments.append(event.fragment)
+                return (self._more(event.fragment),)
+        if type(event) is UsageUpdate:  # waits for nothing, and comes with every chunk of some vendors
             return self._tell(event)
         if self._ended or not self._ours(event):
             return ()
@@ -207,9 +209,8 @@ class MessagesStreamEncoder:
         if self._started:
             return []
         self._started = True
-        fresh = encode_usage(self._usage, None, Diagnostics())["input_tokens"]
         usage: JSONObject = {
-            "input_tokens": fresh,
+            "input_tokens": 0 if self._usage is None else fresh_tokens(self._usage),
             "cache_creation_input_tokens": None,
             "cache_read_input_tokens": None,
             "output_tokens": 1,
@@ -222,7 +223,7 @@ class MessagesStreamEncoder:
         return [_frame({"type": "message_start", "message": message})]
 
     def _open(self, block: JSONObject, kind: str) -> Frames:
-        frames = self._begin() + self._close()
+        frames = self._close()
         self._index += 1
         self._block = kind
         frames.append(_frame({"type": "content_block_start", "index": self._index, "content_block": block}))
@@ -343,7 +344,9 @@ class MessagesStreamEncoder:
                 lost_signature(event.opaque or current.part.signature, current.path, self._notes)
                 return self._end_call(current, current.part)
             case TextPart() | MediaPart() as part:
-                lost_signature(event.opaque or part.signature, current.path, self._notes)
+                state = event.opaque or part.signature
+                if state is not None:
+                    lost_signature(state, current.path, self._notes)
             case _:
                 pass
         return []

@@ -123,28 +123,26 @@ class GeminiStreamEncoder:
                 return ()
             quick = self._more(candidate, event) if candidate.telling == event.index else None
             return self._in_order(candidate, event) if quick is None else quick
-        match event:
-            case UsageUpdate():
-                self._count(event.usage)
-                return ()
-            case PartEnd():
-                candidate = self._owners.get(event.index)
-                return () if candidate is None else self._in_order(candidate, event)
-            case PartStart():
-                candidate = self._owners[event.index] = self._candidate(event.choice)
-                candidate.said = True
-                return self._in_order(candidate, event)
-            case ChoiceEnd():
-                return self._in_order(self._candidate(event.choice), event)
-            case ResponseStart():
-                self._begin(event)
-                return ()
-            case ResponseEnd():
-                return self._end()
-            case StreamFault():
-                return self._fault(event.error)
-            case _:
-                assert_never(event)
+        if type(event) is UsageUpdate:
+            self._count(event.usage)
+            return ()
+        if type(event) is PartEnd:
+            candidate = self._owners.get(event.index)
+            return () if candidate is None else self._in_order(candidate, event)
+        if type(event) is PartStart:
+            candidate = self._owners[event.index] = self._candidate(event.choice)
+            candidate.said = True
+            return self._in_order(candidate, event)
+        if type(event) is ChoiceEnd:
+            return self._in_order(self._candidate(event.choice), event)
+        if type(event) is ResponseStart:
+            self._begin(event)
+            return ()
+        if type(event) is ResponseEnd:
+            return self._end()
+        if type(event) is StreamFault:
+            return self._fault(event.error)
+        assert_never(event)
 
     def _more(self, candidate: _Candidate, event: Delta) -> tuple[ServerSentEvent, ...] | None:
         """More of the part that is being told, which is what nearly all events of a stream are; None for a text that
@@ -206,23 +204,20 @@ class GeminiStreamEncoder:
 
     def _in_order(self, candidate: _Candidate, event: StreamEvent) -> Iterator[ServerSentEvent]:
         for told in candidate.sequencer.feed(event):
-            match told:
-                case TextDelta():
-                    yield from self._text(candidate, told)
-                case ReasoningDelta():
-                    yield from self._thought(candidate, told.text)
-                case ToolInputDelta():
-                    candidate.pieces.append(told.fragment)
-                case PartStart():
-                    candidate.telling = told.index
-                    yield from self._start_part(candidate, told.part)
-                case PartEnd():
-                    candidate.telling = -1
-                    yield from self._end_part(candidate, told)
-                case ChoiceEnd():
-                    candidate.finish = told.finish
-                case _:
-                    pass
+            if type(told) is TextDelta:
+                yield from self._text(candidate, told)
+            elif type(told) is PartStart:
+                candidate.telling = told.index
+                yield from self._start_part(candidate, told.part)
+            elif type(told) is PartEnd:
+                candidate.telling = -1
+                yield from self._end_part(candidate, told)
+            elif type(told) is ReasoningDelta:
+                yield from self._thought(candidate, told.text)
+            elif type(told) is ToolInputDelta:
+                candidate.pieces.append(told.fragment)
+            elif type(told) is ChoiceEnd:
+                candidate.finish = told.finish
 
     def _chunk(self, candidate: _Candidate, part: JSONObject) -> ServerSentEvent:
         return ServerSentEvent(_HEAD + dumps(part) + candidate.end + self._tail)

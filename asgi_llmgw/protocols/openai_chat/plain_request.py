@@ -6,6 +6,7 @@ the same for these.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Annotated, ClassVar, Final, Literal, TypeAlias, cast
 
 import msgspec
@@ -47,7 +48,6 @@ class _Text(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 class _Words(msgspec.Struct, tag_field="role", forbid_unknown_fields=True, gc=False):
     role: ClassVar[Role]
-    tool_calls: ClassVar[tuple[()]] = ()
     content: str | list[_Text]
 
     def message(self, names: dict[str, str]) -> Message:
@@ -85,7 +85,6 @@ class _Assistant(msgspec.Struct, tag_field="role", tag="assistant", forbid_unkno
 
 
 class _Result(msgspec.Struct, tag_field="role", tag="tool", forbid_unknown_fields=True, gc=False):
-    tool_calls: ClassVar[tuple[()]] = ()
     tool_call_id: str
     content: str
 
@@ -133,6 +132,8 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     user: str | None = None
 
 
+_content: Final = attrgetter("content")
+_tool_calls: Final = attrgetter("tool_calls")
 _decoder: Final = msgspec.json.Decoder(_Request)
 
 
@@ -151,7 +152,7 @@ def decode_plain(body: bytes) -> ChatRequest | None:
         max_output_tokens=plain.max_tokens or plain.max_completion_tokens,
         candidates=plain.n,
         sampling=Sampling(plain.temperature, plain.top_p),
-        tools=tuple([_tool(tool.function) for tool in plain.tools]),
+        tools=tuple(map(_tool, plain.tools)),
         tool_choice=None if plain.tool_choice is None else ToolChoice(plain.tool_choice),
         parallel_tool_calls=plain.parallel_tool_calls,
         reasoning=None if plain.reasoning_effort is None else Reasoning(plain.reasoning_effort),
@@ -160,7 +161,8 @@ def decode_plain(body: bytes) -> ChatRequest | None:
     return request if talk is None else request.knowing(talk)
 
 
-def _tool(told: _Declaration) -> Tool:
+def _tool(tool: _Tool) -> Tool:
+    told = tool.function
     return Tool(told.name, told.description, cast(JSONObject | None, told.parameters), told.strict)
 
 
@@ -174,13 +176,13 @@ def _talk(said: list[_Said]) -> Talk | None:
     first = said[0]
     system = first.message({}) if isinstance(first, (_System, _Developer)) else None
     turns = said if system is None else said[1:]
-    if set(map(type, turns[::2])) != {_User} or not set(map(type, turns[1::2])) <= {_Assistant}:
+    if list(map(type, turns)) != [_User, *[_Assistant, _User] * (len(turns) // 2)]:
         return None
-    if [one for one in turns[1::2] if one.tool_calls]:
+    if any(map(_tool_calls, turns[1::2])):
         return None
-    contents = [one.content for one in turns]
+    contents = list(map(_content, turns))
     if set(map(type, contents)) == {str}:
-        return Talk.of_texts(cast(list[str], contents), system)
+        return Talk.of_texts(contents, system)
     return Talk.of_texts([_words(content) for content in contents], system)
 
 

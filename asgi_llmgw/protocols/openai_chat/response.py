@@ -222,7 +222,7 @@ def encode_response(response: ChatResponse, context: StreamContext) -> EncodedRe
     usage = None if response.usage is None else encode_usage(response.usage, diagnostics)
     if usage is not None:
         data["usage"] = usage
-    tier = SERVICE_TIERS.get(response.service_tier or "")
+    tier = None if response.service_tier is None else SERVICE_TIERS.get(response.service_tier)
     if tier is not None:
         data["service_tier"] = tier
     if response.system_fingerprint is not None:

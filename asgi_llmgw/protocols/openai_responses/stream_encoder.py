@@ -94,46 +94,42 @@ class ResponseTeller:
 
     def _concerns(self, event: StreamEvent) -> bool:
         """There is one choice here; the first is it."""
-        match event:
-            case PartStart() | ChoiceEnd():
-                if self._choice is None:
-                    self._choice = event.choice
-                if event.choice == self._choice:
-                    return True
-                if isinstance(event, PartStart):
-                    self._elsewhere.add(event.index)
-                self.diagnostics.dropped(f"choices[{event.choice}]", "Responses has one choice only")
-                return False
-            case TextDelta() | ReasoningDelta() | ToolInputDelta() | PartEnd():
-                return event.index not in self._elsewhere
-            case _:
+        if type(event) is PartStart or type(event) is ChoiceEnd:
+            if self._choice is None:
+                self._choice = event.choice
+            if event.choice == self._choice:
                 return True
+            if type(event) is PartStart:
+                self._elsewhere.add(event.index)
+            self.diagnostics.dropped(f"choices[{event.choice}]", "Responses has one choice only")
+            return False
+        if self._elsewhere and isinstance(event, (TextDelta, ReasoningDelta, ToolInputDelta, PartEnd)):
+            return event.index not in self._elsewhere
+        return True
 
     def _tell(self, event: StreamEvent) -> Iterable[Event]:
-        match event:
-            case TextDelta():
-                return self._text(event)
-            case ReasoningDelta():
-                return self._reasoning(event.text, event.index)
-            case ToolInputDelta():
-                return self._arguments(event.fragment, event.index)
-            case PartStart():
-                return self._begin(event.index, event.part)
-            case PartEnd():
-                return self._end_part(event.opaque)
-            case ChoiceEnd():
-                return self._end_choice(event.finish)
-            case UsageUpdate():
-                self.count(event.usage)
-                return ()
-            case ResponseStart():
-                return self._start(event)
-            case ResponseEnd():
-                return self._end()
-            case StreamFault():
-                return self.fail(event.error)
-            case _:
-                assert_never(event)
+        if type(event) is TextDelta:
+            return self._text(event)
+        if type(event) is UsageUpdate:
+            self.count(event.usage)
+            return ()
+        if type(event) is ToolInputDelta:
+            return self._arguments(event.fragment, event.index)
+        if type(event) is ReasoningDelta:
+            return self._reasoning(event.text, event.index)
+        if type(event) is PartStart:
+            return self._begin(event.index, event.part)
+        if type(event) is PartEnd:
+            return self._end_part(event.opaque)
+        if type(event) is ChoiceEnd:
+            return self._end_choice(event.finish)
+        if type(event) is ResponseStart:
+            return self._start(event)
+        if type(event) is ResponseEnd:
+            return self._end()
+        if type(event) is StreamFault:
+            return self.fail(event.error)
+        assert_never(event)
 
     def count(self, usage: Usage) -> None:
         """The tokens so far."""
