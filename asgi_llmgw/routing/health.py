@@ -111,7 +111,8 @@ class Lane:
         return self.latency * math.exp((self.measured - now) / DECAY)
 
 
-class _Cell(msgspec.Struct):
+@dataclass(slots=True)
+class _Cell:
     """What happened in one tenth of a breaker's window, until it `ends`."""
 
     number: int

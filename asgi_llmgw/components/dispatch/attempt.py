@@ -126,6 +126,7 @@ def _begin(exchange: Exchange, attempt: Attempt) -> None:
     if exchange.attempts:
         _forget_the_last(exchange)
     exchange.attempts += 1
+    exchange.upstream_protocol = None
     target = attempt.target
     provider = exchange.provider = target.provider
     model = exchange.upstream_model = target.model
@@ -134,7 +135,6 @@ def _begin(exchange: Exchange, attempt: Attempt) -> None:
 
 
 def _forget_the_last(exchange: Exchange) -> None:
-    exchange.upstream_protocol = None
     exchange.forgive()
     exchange.usage = None
     exchange.finish_reason = None
