@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,24 +26,20 @@ from asgi_llmgw.asgi import (
 from asgi_llmgw.errors import GatewayError, InvalidUpstreamResponse, UpstreamError
 from asgi_llmgw.exchange import Exchange
 from asgi_llmgw.interrupt import Deadline
-from asgi_llmgw.ir import Protocol
 from asgi_llmgw.passthrough import PassThrough, ask_for_usage, presentable, tells_finish
 from asgi_llmgw.protocols import RequestHead, UpstreamCodec, skim_response, upstream_codec
 from asgi_llmgw.providers.base import Provider
-from asgi_llmgw.providers.classify import retry_after
 from asgi_llmgw.reasoning.bodies import TAKEN_OUT, carries_state, without_foreign_state
 from asgi_llmgw.reasoning.envelope import PROCESS_KEY
-from asgi_llmgw.render import send_error
 from asgi_llmgw.upstream.base import Upstream, UpstreamRequest, UpstreamResponse
 from asgi_llmgw.upstream.dressed import dress
-from asgi_llmgw.upstream.held import HeldCall
 from asgi_llmgw.upstream.sniff import sniff
 from asgi_llmgw.upstream.turns import Turns, pieces
+from asgi_llmgw.vendor_call import VendorCall
 
 MAX_ANSWER: Final = 64 * 1024 * 1024
 MAX_STREAM: Final = 32 * 1024 * 1024
 """Some servers take all that is sent and keep it until the client reads: this times the streams is what they need."""
-MAX_ERROR: Final = 64 * 1024
 DRAIN_SECONDS: Final = 30.0
 FINISH_GRACE: Final = 10.0
 """Seconds a stream may go on without data once the answer is finished: some servers only send heartbeats then."""
@@ -115,39 +111,20 @@ class ProxyApp:
             await send_gone(send)
 
 
-class _Call:
+class _Call(VendorCall):
     """One request to the vendor."""
 
-    __slots__ = (
-        "_codec",
-        "_complete",
-        "_exchange",
-        "_held",
-        "_protocol",
-        "_send",
-        "_settings",
-        "_stream",
-        "_without_usage",
-        "gone",
-        "started",
-    )
-
     def __init__(self, settings: _Settings, exchange: Exchange, send: Send) -> None:
+        protocol = exchange.upstream_protocol or settings.provider.protocols[0]
+        super().__init__(exchange, send, protocol=protocol, clock=settings.clock)
         self._settings = settings
-        self._exchange = exchange
-        self._send = send
-        self._protocol: Protocol = exchange.upstream_protocol or settings.provider.protocols[0]
-        self._codec: UpstreamCodec = upstream_codec(self._protocol)
-        self._held = HeldCall()
+        self._codec: UpstreamCodec = upstream_codec(protocol)
         self._stream = False
         self._without_usage = False
-        self._complete = False
-        self.started = False
-        self.gone = False
 
     def prepare(self, path: str, body: bytes) -> UpstreamRequest:
         """The request for the vendor: its path is built from the model alone, never from the client's path."""
-        provider, exchange, protocol = self._settings.provider, self._exchange, self._protocol
+        provider, exchange, protocol = self._settings.provider, self.exchange, self.protocol
         provider.check_usable()
         head = self._head(path, body)
         stream = self._stream = head.stream
@@ -177,77 +154,52 @@ class _Call:
 
     def _head(self, path: str, body: bytes) -> RequestHead:
         """Model and stream, unless these very bytes have told them already."""
-        exchange = self._exchange
+        exchange = self.exchange
         written = exchange.written
         if written is not None and body is written[0]:
             return written[1]
-        if body is exchange.seen_body and exchange.model is not None and self._protocol == exchange.client_protocol:
+        if body is exchange.seen_body and exchange.model is not None and self.protocol == exchange.client_protocol:
             return RequestHead(exchange.model, exchange.stream)
         return self._codec.peek(path, body)
 
     def left(self) -> float | None:
         """The client has left: for how many seconds more tokens are bought for nobody."""
-        if self._complete:
-            # servers say so as well when the answer has been delivered
-            return None
-        self.gone = True
-        self._exchange.outcome = "client_disconnected"
-        return DRAIN_SECONDS if self._settings.provider.on_disconnect == "drain" else 0.0
+        patience = super().left()
+        return DRAIN_SECONDS if patience == 0.0 and self._settings.provider.on_disconnect == "drain" else patience
 
-    async def let_go(self) -> None:
-        """Close the call to the vendor although the answer hangs in a `send`."""
-        self.gone = True
-        await self._held.aclose()
+    def answered(self, response: UpstreamResponse) -> Awaitable[None]:
+        if response.status != 200 and not _has_an_answer(response.status):
+            return self._refused(response)
+        return self._sniff(response) if self._stream else self._forward_whole(response)
 
-    async def run(self, upstream: Upstream, request: UpstreamRequest) -> None:
-        """Make the call and pass the answer on."""
-        try:
-            async with self._held.open(upstream, request) as response:
-                if response.status != 200 and not _has_an_answer(response.status):
-                    await self._refused(response)
-                elif self._stream:
-                    answer, streams = await sniff(response)
-                    await (self._forward_stream(answer) if streams else self._forward_whole(answer))
-                else:
-                    await self._forward_whole(response)
-        except UpstreamError as error:
-            await self.fail(error)
-        except (ClientDisconnected, OSError):
-            # a server that says so when one writes to a client that has gone
-            self.gone = True
-            self._exchange.outcome = "client_disconnected"
+    async def _sniff(self, response: UpstreamResponse) -> None:
+        answer, streams = await sniff(response)
+        await (self._forward_stream(answer) if streams else self._forward_whole(answer))
 
     async def _refused(self, response: UpstreamResponse) -> None:
-        body = await response.aread(limit=MAX_ERROR)
-        if response.status < 400:
-            raise InvalidUpstreamResponse(
-                f"the upstream answered with status {response.status}", upstream_status=response.status
-            )
-        error = self._codec.decode_error(response.status, body)
-        if error.retry_after is None:
-            error.retry_after = retry_after(response.headers)
-        if error.failure != "caller_fault" or self._exchange.translated or not presentable(body):
+        error, body = await self.refusal(response, self.protocol)
+        if error.failure != "caller_fault" or self.exchange.translated or not presentable(body):
             raise error
-        self._exchange.fail(error)
+        self.exchange.fail(error)
         await self._whole(response.status, body)
 
     async def _forward_whole(self, response: UpstreamResponse) -> None:
-        body, exchange = await response.aread(limit=self._settings.max_answer), self._exchange
+        body, exchange = await response.aread(limit=self._settings.max_answer), self.exchange
         if not exchange.translated:
-            exchange.usage, exchange.finish_reason = skim_response(self._protocol, body)
-            exchange.first_token = self._settings.clock()
+            exchange.usage, exchange.finish_reason = skim_response(self.protocol, body)
+            exchange.first_token = self.clock()
         await self._whole(200, body)
 
     async def _whole(self, status: int, body: bytes) -> None:
         self.started = True
         headers = [*_WHOLE, (b"content-length", b"%d" % len(body))]
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        self._complete = True
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        self.complete = True
+        await self.send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _forward_stream(self, response: UpstreamResponse) -> None:
-        exchange = self._exchange
-        passing = None if exchange.translated else PassThrough(self._protocol, without_usage=self._without_usage)
+        exchange = self.exchange
+        passing = None if exchange.translated else PassThrough(self.protocol, without_usage=self._without_usage)
         last = b""
         try:
             with Deadline() as grace:
@@ -271,8 +223,8 @@ class _Call:
             if not last:
                 raise InvalidUpstreamResponse("the upstream sent an empty stream")
             await self._start_stream()
-        self._complete = True
-        await self._send({"type": "http.response.body", "body": last, "more_body": False})
+        self.complete = True
+        await self.send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _forward_chunks(self, response: UpstreamResponse, passing: PassThrough | None, grace: Deadline) -> None:
         """Chunk for chunk; every `await send` waits until the client has taken it.
@@ -281,7 +233,7 @@ class _Call:
         """
         size = 0
         ends: float | None = None
-        clock, send, exchange = grace.loop.time, self._send, self._exchange
+        clock, send, exchange = grace.loop.time, self.send, self.exchange
         limit = min(self._settings.max_answer, MAX_STREAM)
         turns = Turns()
         async for whole in response.aiter_raw():
@@ -292,7 +244,7 @@ class _Call:
                 raise InvalidUpstreamResponse(f"the upstream sent more than {limit} bytes")
             for chunk in pieces(whole):
                 if passing is None:
-                    shown, finished = chunk, tells_finish(self._protocol, chunk)
+                    shown, finished = chunk, tells_finish(self.protocol, chunk)
                 else:
                     shown, finished = passing.forward(chunk), passing.finished
                     exchange.text_length = passing.text_length
@@ -316,30 +268,22 @@ class _Call:
 
     async def _start_stream(self) -> None:
         self.started = True
-        await self._send({"type": "http.response.start", "status": 200, "headers": list(_STREAM)})
+        await self.send({"type": "http.response.start", "status": 200, "headers": list(_STREAM)})
 
     def _note(self, passing: PassThrough) -> None:
         """Before the bytes go out: has content come, has the stream broken?"""
-        exchange, fault = self._exchange, passing.fault
+        exchange, fault = self.exchange, passing.fault
         if fault is not None and exchange.failure is not fault:
             exchange.fail(fault)
             if not self.started:
                 raise fault
         if exchange.first_token is None and passing.content:
-            exchange.first_token = self._settings.clock()
+            exchange.first_token = self.clock()
 
     def _settle(self, passing: PassThrough) -> None:
-        self._exchange.usage = passing.usage
+        self.exchange.usage = passing.usage
         if passing.finish_reason is not None:
-            self._exchange.finish_reason = passing.finish_reason.kind
-
-    async def fail(self, error: GatewayError) -> None:
-        """Tell the client what went wrong, in the provider's protocol; nothing was sent before."""
-        if self.gone:
-            return
-        self._exchange.fail(error)
-        self.started = self._complete = True
-        await send_error(self._send, error, self._protocol, request_id=self._exchange.request_id)
+            self.exchange.finish_reason = passing.finish_reason.kind
 
 
 def _has_an_answer(status: int) -> bool:
