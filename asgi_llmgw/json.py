@@ -37,8 +37,8 @@ def _times(wanted: str, others: str, count: int) -> re.Pattern[bytes]:
 _MANY_COMMAS: Final = _times(",", "", MAX_NODES + 1)
 _MANY_OPEN: Final = _times(r"\[{", "", MAX_NODES + 1)
 _DEEP: Final = _times(r"\[{", r"\]}", MAX_DEPTH + 1)
-_MODEL: Final = b'"model"'
-_COLON: Final = re.compile(rb"\s*:\s*")
+_BEFORE_VALUE: Final = re.compile(rb'\s*[{,]\s*"([^"\\]*)"\s*:\s*')
+_END: Final = re.compile(rb"\s*\}\s*")
 _encoder: Final = msgspec.json.Encoder()
 _value: Final = msgspec.json.Decoder()
 _string: Final = msgspec.json.Decoder(str)
@@ -159,6 +159,7 @@ class Document(bytes):
     _unusable: tuple[str, str] | None = None
     _members: Mapping[str, msgspec.Raw] | None = None
     _compact: bool | None = None
+    _places: Mapping[str, int] | None = None
 
     @classmethod
     def of(cls, text: bytes) -> Document:
@@ -201,6 +202,26 @@ class Document(bytes):
             self._compact = length == len(self)
         return self._compact
 
+    def places(self) -> Mapping[str, int]:
+        """Where the value of each member begins; nothing where a name stands twice or is written in escapes.
+
+        Raises:
+            JSONError: not a JSON object.
+        """
+        if self._places is None:
+            self._places = self._find_places()
+        return self._places
+
+    def _find_places(self) -> Mapping[str, int]:
+        at, places = 0, {}
+        for name, raw in self.members().items():
+            before = _BEFORE_VALUE.match(self, at)
+            if before is None or before[1] != name.encode() or not self.startswith(bytes(raw), before.end()):
+                return {}
+            places[name] = before.end()
+            at = before.end() + len(raw)
+        return places if _END.fullmatch(self, at) else {}
+
 
 def members(body: bytes) -> Mapping[str, msgspec.Raw]:
     """The top-level members of an object, each value as its own undecoded bytes.
@@ -241,11 +262,11 @@ def with_members(body: bytes, changes: Mapping[str, JSONValue]) -> Document:
     changed = {**members(body)}
     for name, value in changes.items():
         changed[name] = msgspec.Raw(dumps(value))
-    return _written(changed)
+    return _document(changed, dumps(changed))
 
 
-def _written(found: Mapping[str, msgspec.Raw]) -> Document:
-    document = Document(dumps(found))
+def _document(found: Mapping[str, msgspec.Raw], text: bytes) -> Document:
+    document = Document(text)
     document._members = found
     return document
 
@@ -255,34 +276,16 @@ def replace_model(body: bytes, model: str) -> bytes:
     document = body if isinstance(body, Document) else Document.of(body.removeprefix(_BOM))
     found = document.members()
     raw = found.get("model")
-    if raw is not None:
-        if _value.decode(raw) == model:
-            return document
-        if not document.is_compact():
-            spliced = _with_model_in_place(bytes(document).removeprefix(_BOM), bytes(raw), model)
-            if spliced is not None:
-                return spliced
-    return _written({**found, "model": msgspec.Raw(dumps(model))})
-
-
-def _with_model_in_place(body: bytes, raw: bytes, model: str) -> bytes | None:
-    """The same with another value for `model`, and every space as it was; None where it is not clear which it is."""
-    if body.count(_MODEL) == 1 and not (b"\\" in body and b"\\u00" in body):
-        # there is no other string or name like it, so this is the outer one
-        colon = _COLON.match(body, body.find(_MODEL) + len(_MODEL))
-        if colon is not None and body.startswith(raw, colon.end()):
-            return _spliced(body, colon.end(), len(raw), model)
-    spans = list(re.finditer(rb'"model"\s*:\s*(%b)' % re.escape(raw), body))
-    if len(spans) != 1:
-        return None
-    spliced = _spliced(body, spans[0].start(1), len(raw), model)
-    # the one span may belong to an inner object, with the outer key written in escapes
-    return spliced if _value.decode(members(spliced)["model"]) == model else None
-
-
-def _spliced(body: bytes, start: int, length: int, value: JSONValue) -> bytes:
-    view = memoryview(body)
-    return b"".join((view[:start], dumps(value), view[start + length :]))
+    if raw is not None and _value.decode(raw) == model:
+        return document
+    name = dumps(model)
+    changed = {**found, "model": msgspec.Raw(name)}
+    place = None if document.is_compact() else document.places().get("model")
+    if place is None:
+        return _document(changed, dumps(changed))
+    # the spaces between the members stay as they are
+    text = memoryview(document)
+    return _document(changed, b"".join((text[:place], name, text[place + len(found["model"]) :])))
 
 
 def repeated_member(body: bytes, names: tuple[str, ...]) -> str | None:
@@ -291,7 +294,7 @@ def repeated_member(body: bytes, names: tuple[str, ...]) -> str | None:
     A second full parse happens only when the text gives a reason for suspicion.
     """
     try:
-        if isinstance(body, Document) and body.is_compact():
+        if isinstance(body, Document) and (body.is_compact() or body.places()):
             return None
     except JSONError:
         # whoever wants one of them is told why there are none

@@ -7,6 +7,7 @@ import math
 import time
 import tracemalloc
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -268,6 +269,12 @@ def test_renaming_the_model_keeps_every_other_byte_of_every_value() -> None:
         assert replace_model(asked, "b") == body.replace(b'"a"', b'"b"')
 
 
+def test_what_is_changed_remembers_its_members() -> None:
+    for body in (b'{"model":"a","x":[1]}', b' { "x" : [1] , "model" : "a" } ', b'{"x":1,"x":[1],"model":"a"}'):
+        changed = replace_model(Document(body), "b")
+        assert members(changed) == members(bytes(changed)) == {**members(body), "model": msgspec.Raw(b'"b"')}
+
+
 def test_the_same_model_keeps_the_body_as_it_is() -> None:
     body = b' { "model" : "\\u0061" } '
     assert replace_model(body, "a") == body
@@ -337,7 +344,10 @@ def test_a_document_changes_as_any_object_does(value: dict[str, JSONValue], name
 @given(OBJECTS, TEXT)
 def test_a_document_takes_another_model_as_any_object_does(value: dict[str, JSONValue], model: str) -> None:
     for body in (dumps(value), dumps({"model": "one", **value}), stdlib.dumps({**value, "model": "one"}).encode()):
-        assert replace_model(Document(body), model) == replace_model(body, model)
+        changed = replace_model(Document(body), model)
+        assert loads_object(changed) == {**loads_object(body), "model": model}
+        assert changed == replace_model(body, model)
+        assert members(changed) == members(bytes(changed))
 
 
 @pytest.mark.parametrize(
@@ -364,6 +374,23 @@ def test_a_document_is_compact_only_without_spaces_and_repetitions(body: bytes) 
 )
 def test_a_document_hides_no_repeated_member(body: bytes) -> None:
     assert repeated_member(Document(body), ("model",)) == "model"
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (b' { "a" : 1 ,\n"b":{"a":2} } ', {"a": 9, "b": 17}),
+        (b'{"a":1, "b":12}', {"a": 5, "b": 12}),
+        (b'{"a":1, "a":1}', {}),
+        (b'{"a":1, "b":2, "a":1}', {}),
+        (b'{"a":1, "\\u0062":1}', {}),
+        (b'{"\xc3\xa9": 1}', {"é": 7}),
+        (BOM + b'{"a":1}', {}),
+        (b"{ }", {}),
+    ],
+)
+def test_a_document_knows_the_places_of_its_members(body: bytes, found: dict[str, int]) -> None:
+    assert Document(body).places() == found
 
 
 def test_a_document_that_is_no_object_raises_as_others_do() -> None:
