@@ -159,13 +159,13 @@ class _Call:
             cleaned = without_foreign_state(body, self._protocol, self._carriers_key, signed_calls=signed)
             if cleaned is not body:
                 body, exchange.diagnostics = cleaned, (*exchange.diagnostics, TAKEN_OUT)
-        if exchange.written is None or body is not exchange.written[0] or head.model != model:
-            encoded = self._codec.with_model(path, body, model)
-            path, body = encoded.path, encoded.body
+        also = None
         if head.stream and not exchange.translated and facts.stream_usage:
-            asked = ask_for_usage(self._protocol, body)
-            if asked is not None:
-                body, self._without_usage = asked, True
+            also = ask_for_usage(self._protocol, body)
+            self._without_usage = also is not None
+        if exchange.written is None or body is not exchange.written[0] or head.model != model:
+            encoded = self._codec.with_model(path, body, model, also)
+            path, body = encoded.path, encoded.body
         return UpstreamRequest(
             url=self._provider.url(self._protocol, path, model=model),
             headers=self._provider.request_headers(
