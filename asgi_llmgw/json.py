@@ -253,39 +253,34 @@ def elements(body: bytes) -> list[msgspec.Raw]:
         raise JSONError("nested too deep", code="json_too_deep") from None
 
 
-def with_members(body: bytes, changes: Mapping[str, JSONValue]) -> Document:
+def with_members(body: bytes, changes: Mapping[str, JSONValue]) -> bytes:
     """Set top-level members, keeping the bytes of every other value.
 
     Raises:
         JSONError: `body` is not a JSON object.
     """
-    changed = {**members(body)}
-    for name, value in changes.items():
-        changed[name] = msgspec.Raw(dumps(value))
-    return _document(changed, dumps(changed))
+    return dumps({**members(body), **changes})
 
 
-def _document(found: Mapping[str, msgspec.Raw], text: bytes) -> Document:
-    document = Document(text)
-    document._members = found
-    return document
+def replace_model(body: bytes, model: str, also: Mapping[str, JSONValue] | None = None) -> bytes:
+    """Change the value of `model`, keeping the bytes of every other value (and all of them if it is that already).
 
-
-def replace_model(body: bytes, model: str) -> bytes:
-    """Change the value of `model`, keeping the bytes of every other value (and all of them if it is that already)."""
+    Args:
+        also: other members to set in the same step.
+    """
     document = body if isinstance(body, Document) else Document.of(body.removeprefix(_BOM))
+    if also:
+        return with_members(document, {"model": model, **also})
     found = document.members()
     raw = found.get("model")
     if raw is not None and _value.decode(raw) == model:
         return document
-    name = dumps(model)
-    changed = {**found, "model": msgspec.Raw(name)}
     place = None if document.is_compact() else document.places().get("model")
-    if place is None:
-        return _document(changed, dumps(changed))
+    if raw is None or place is None:
+        return dumps({**found, "model": model})
     # the spaces between the members stay as they are
     text = memoryview(document)
-    return _document(changed, b"".join((text[:place], name, text[place + len(found["model"]) :])))
+    return b"".join((text[:place], dumps(model), text[place + len(raw) :]))
 
 
 def repeated_member(body: bytes, names: tuple[str, ...]) -> str | None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from asgi_llmgw.errors import UpstreamError
 from asgi_llmgw.ir import Protocol
-from asgi_llmgw.json import JSONObject, as_object, loads, loads_object, members, with_members
+from asgi_llmgw.json import JSONObject, as_object, loads, loads_object, members
 from asgi_llmgw.protocols import scrub, upstream_codec
 from asgi_llmgw.sse import BLANK_LINES, SSEDecoder, each_frame
 from asgi_llmgw.streams import StreamReader
@@ -63,8 +63,8 @@ def is_event_stream(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     return not kind.startswith((b"application/json", b"text/html"))
 
 
-def ask_for_usage(protocol: Protocol, body: bytes) -> bytes | None:
-    """The same streamed request with usage asked for; None where it was asked for already, or comes anyway.
+def ask_for_usage(protocol: Protocol, body: bytes) -> JSONObject | None:
+    """The members with which a streamed request asks for usage; None where it asks already, or usage comes anyway.
 
     https://platform.openai.com/docs/api-reference/chat/create#chat-create-stream_options
     """
@@ -72,11 +72,11 @@ def ask_for_usage(protocol: Protocol, body: bytes) -> bytes | None:
         return None
     raw = members(body).get("stream_options")
     if raw is None:
-        return with_members(body, _ASKED_FOR_USAGE)
+        return _ASKED_FOR_USAGE
     options = as_object(loads(raw))
     if options.get("include_usage") is not None:
         return None
-    return with_members(body, {"stream_options": {**options, "include_usage": True}})
+    return {"stream_options": {**options, "include_usage": True}}
 
 
 def hide_usage(frames: bytes) -> bytes:

@@ -8,7 +8,7 @@ import pytest
 
 from asgi_llmgw import build_app
 from asgi_llmgw.config import parse_config
-from asgi_llmgw.json import as_bool, loads_object
+from asgi_llmgw.json import as_bool, loads_object, with_members
 from asgi_llmgw.passthrough import ask_for_usage
 from asgi_llmgw.testing import FakeResponse, FakeUpstream, call, http_scope, sse_response
 from tests.wire import Recording, needs_wire, recordings
@@ -33,7 +33,8 @@ def answers(found: Recording) -> FakeResponse:
 def asked(body: bytes) -> bytes:
     """The same body, or the one exception: usage is asked for where a stream would not tell it."""
     streamed = as_bool(loads_object(body).get("stream")) is True
-    return (ask_for_usage("openai_chat", body) if streamed else None) or body
+    also = ask_for_usage("openai_chat", body) if streamed else None
+    return with_members(body, also) if also else body
 
 
 @needs_wire

@@ -137,13 +137,12 @@ class _Call(VendorCall):
             cleaned = without_foreign_state(body, protocol, key, signed_calls=signed)
             if cleaned is not body:
                 body, exchange.diagnostics = cleaned, (*exchange.diagnostics, TAKEN_OUT)
-        if exchange.written is None or body is not exchange.written[0] or head.model != model:
-            encoded = self._codec.with_model(path, body, model)
+        also = ask_for_usage(protocol, body) if stream and not exchange.translated and facts.stream_usage else None
+        self._without_usage = also is not None
+        written = exchange.written
+        if also is not None or written is None or body is not written[0] or head.model != model:
+            encoded = self._codec.with_model(path, body, model, also)
             path, body = encoded.path, encoded.body
-        if stream and not exchange.translated and facts.stream_usage:
-            asked = ask_for_usage(protocol, body)
-            if asked is not None:
-                body, self._without_usage = asked, True
         return UpstreamRequest(
             url=provider.url(protocol, path, model=model),
             headers=provider.request_headers(exchange.headers, accept=_ACCEPT[stream], credential=exchange.credential),

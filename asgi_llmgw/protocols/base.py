@@ -6,14 +6,14 @@ import hashlib
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol
 
 import msgspec
 
 from asgi_llmgw.errors import ErrorKind, GatewayError, InvalidRequest, UpstreamError
 from asgi_llmgw.ir import ChatRequest, ChatResponse, Delta, Diagnostic, StreamEvent
-from asgi_llmgw.json import JSONError, JSONObject, dumps, dumps_lines, loads_request
+from asgi_llmgw.json import JSONError, JSONObject, JSONValue, dumps, dumps_lines, loads_request
 from asgi_llmgw.sse import ServerSentEvent, without_separators
 
 JSON: Final = b"application/json"
@@ -200,7 +200,11 @@ class UpstreamCodec(Protocol):
 
     def peek(self, path: str, body: bytes, /) -> RequestHead: ...
 
-    def with_model(self, path: str, body: bytes, model: str, /) -> EncodedRequest: ...
+    def with_model(
+        self, path: str, body: bytes, model: str, also: Mapping[str, JSONValue] | None = None, /
+    ) -> EncodedRequest:
+        """The same request for another model, with other members set in the same step."""
+        ...
 
     def tool_name(self, name: str, /) -> str:
         """What a tool is called on this wire: the same name if it fits, else a pure function of it."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from asgi_llmgw.errors import GatewayError, UpstreamError
 from asgi_llmgw.ir import ChatRequest, ChatResponse
+from asgi_llmgw.json import JSONValue
 from asgi_llmgw.protocols.base import (
     EncodedError,
     EncodedRequest,
@@ -34,8 +36,10 @@ class AnthropicMessagesCodec:
     def peek(self, path: str, body: bytes, /) -> RequestHead:
         return request.peek(body)
 
-    def with_model(self, path: str, body: bytes, model: str, /) -> EncodedRequest:
-        return request.with_model(body, model)
+    def with_model(
+        self, path: str, body: bytes, model: str, also: Mapping[str, JSONValue] | None = None, /
+    ) -> EncodedRequest:
+        return request.with_model(body, model, also)
 
     def tool_name(self, name: str, /) -> str:
         return tool_name(name)

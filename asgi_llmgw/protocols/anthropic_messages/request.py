@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Final
 
@@ -79,14 +79,14 @@ def check_repeated(body: bytes) -> None:
         raise InvalidRequest(f"{repeated!r} is given twice.", param=repeated)
 
 
-def with_model(body: bytes, model: str) -> EncodedRequest:
-    """The body with another model's name and nothing else changed.
+def with_model(body: bytes, model: str, also: Mapping[str, JSONValue] | None = None) -> EncodedRequest:
+    """The body with another model's name, and nothing else changed but members to set also.
 
     Raises:
         InvalidRequest: not an object.
     """
     try:
-        return EncodedRequest(PATH, replace_model(body, model))
+        return EncodedRequest(PATH, replace_model(body, model, also))
     except JSONError as exc:
         raise InvalidRequest(f"The request body is not usable JSON: {exc}", code=exc.code) from None
 

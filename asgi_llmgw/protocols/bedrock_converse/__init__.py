@@ -7,10 +7,12 @@ messages of Amazon's binary event stream, each under the name of its event: `env
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from asgi_llmgw.errors import GatewayError, UpstreamError
 from asgi_llmgw.ir import ChatRequest, ChatResponse
+from asgi_llmgw.json import JSONValue, with_members
 from asgi_llmgw.protocols.base import EncodedError, EncodedRequest, Profile, RequestHead, StreamDecoder
 from asgi_llmgw.sse import ServerSentEvent
 
@@ -30,8 +32,11 @@ class BedrockConverseCodec:
     def peek(self, path: str, body: bytes, /) -> RequestHead:
         return paths.parse_path(path)
 
-    def with_model(self, path: str, body: bytes, model: str, /) -> EncodedRequest:
-        return EncodedRequest(paths.build_path(model, stream=paths.parse_path(path).stream), body)
+    def with_model(
+        self, path: str, body: bytes, model: str, also: Mapping[str, JSONValue] | None = None, /
+    ) -> EncodedRequest:
+        target = paths.build_path(model, stream=paths.parse_path(path).stream)
+        return EncodedRequest(target, with_members(body, also) if also else body)
 
     def tool_name(self, name: str, /) -> str:
         return tool_name(name)

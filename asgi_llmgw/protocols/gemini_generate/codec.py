@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from asgi_llmgw.errors import GatewayError, UpstreamError
 from asgi_llmgw.ir import ChatRequest, ChatResponse
+from asgi_llmgw.json import JSONValue, with_members
 from asgi_llmgw.protocols.base import (
     EncodedError,
     EncodedRequest,
@@ -40,9 +42,13 @@ class GeminiGenerateCodec:
         """Model and method stand in the path; the body is not looked at."""
         return parse_path(path)
 
-    def with_model(self, path: str, body: bytes, model: str, /) -> EncodedRequest:
+    def with_model(
+        self, path: str, body: bytes, model: str, also: Mapping[str, JSONValue] | None = None, /
+    ) -> EncodedRequest:
         """The same body, at the path of another model. Nothing of the client's path but the method is kept."""
-        return EncodedRequest(build_path(model, stream=parse_path(path).stream), body)
+        return EncodedRequest(
+            build_path(model, stream=parse_path(path).stream), with_members(body, also) if also else body
+        )
 
     def tool_name(self, name: str, /) -> str:
         """See `tools.gemini_tool_name`."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from asgi_llmgw.errors import GatewayError, InvalidRequest, UpstreamError
 from asgi_llmgw.ir import ChatRequest, ChatResponse
-from asgi_llmgw.json import JSONError, loads, members, replace_model
+from asgi_llmgw.json import JSONError, JSONValue, loads, members, replace_model
 from asgi_llmgw.protocols.base import (
     EncodedError,
     EncodedRequest,
@@ -50,14 +52,16 @@ class OpenAIResponsesCodec:
             raise InvalidRequest(f"The request body is not usable JSON: {exc}", code=exc.code) from None
         return RequestHead(head.required_text("model"), head.flag("stream") or False)
 
-    def with_model(self, path: str, body: bytes, model: str, /) -> EncodedRequest:
-        """The same request for another model: all other values keep their bytes.
+    def with_model(
+        self, path: str, body: bytes, model: str, also: Mapping[str, JSONValue] | None = None, /
+    ) -> EncodedRequest:
+        """The same request for another model: all other values keep their bytes, but for members to set also.
 
         Raises:
             InvalidRequest: the body is not a JSON object.
         """
         try:
-            return EncodedRequest(PATH, replace_model(body, model))
+            return EncodedRequest(PATH, replace_model(body, model, also))
         except (JSONError, msgspec.DecodeError) as exc:
             raise InvalidRequest(f"The request body is not usable JSON: {exc}", code="invalid_json") from None
 
