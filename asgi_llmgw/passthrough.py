@@ -94,6 +94,8 @@ def _without_empty_usage(frames: bytes) -> bytes:
 
 
 def _tells_only_usage(frame: bytes) -> bool:
+    if b'"usage"' not in frame:
+        return False
     try:
         (event,) = SSEDecoder().feed(frame)
         chunk = loads_object(event.data)
@@ -146,7 +148,7 @@ class PassThrough(StreamReader):
             taken, texts, passed = again(frames, start)
             if taken:
                 self.text_length += sum(map(len, texts))
-            elif self.ended or self.fault is not None:
+            elif self.ended or self.fault is not None:  # and then nothing comes again
                 passed = hide_usage(frames[start:]) if hides else b""
                 taken = size
             else:
@@ -166,7 +168,7 @@ class PassThrough(StreamReader):
         """
         told = self.fault if self._lost is None else None
         rest = self._passed(self._rest())
-        done = self.ended or _DONE in rest
+        done = self.ended or _DONE in rest  # without its blank line it has not been read yet
         self._read_end(error)
         if self.fault is None:
             return rest if done else self._terminated(rest)

@@ -40,6 +40,7 @@ _NAME: Final = re.compile(rb'"[a-z_]+": ?"')
 Again: TypeAlias = tuple[int, list[str], bytes]
 """How many bytes are the same frame again, the texts they tell, and what of these bytes is passed on."""
 Passing: TypeAlias = Callable[[bytes], bytes]
+"""What of frames is passed on. It is asked for what stands before and behind a text alike, and alters no text."""
 _Spot: TypeAlias = tuple[int, int, bytes]
 """Where frames may differ: its beginning, its end, and what may stand there."""
 
@@ -48,8 +49,7 @@ class Refrain:
     """The frame that the last ones were, if they are worth comparing with.
 
     Args:
-        passing: what of frames is passed on. It is asked for what stands before and behind a text alike, and alters no
-            text. None: nobody wants to know.
+        passing: what of frames is passed on; None where nobody wants to know.
 
     Attributes:
         learns: it is still worth teaching. It is given up where more frames have to be learnt than come again.

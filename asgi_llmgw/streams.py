@@ -116,41 +116,48 @@ class StreamReader(StreamObserver):
         return taken, texts
 
     def _read_on(self, frames: bytes, start: int) -> tuple[int, list[Heard]]:
-        """How many bytes the frame is that starts here, and what it tells; those of all frames if nothing is learnt."""
-        learns = self._refrain.learns
+        """How many bytes the frame is that starts here, or all frames if none is learnt, and what is told."""
+        refrain = self._refrain
         blank = self._blank = self._blank or blank_line(frames)
         place = frames.find(blank, start)
         end = place + len(blank)
         heard: list[Heard] = []
         try:
-            if place < 0 or (not learns and end < len(frames)):
+            if place < 0 or (not refrain.learns and end < len(frames)):
                 end = len(frames)
                 self._blank = b""  # the next ones may end otherwise
-                self._refrain.missed()
-                self._hear(self._frames.feed(frames[start:]), heard)
-            else:
-                frame = frames[start:end]
-                told = self._frames.feed_frame(frame, blank)
-                self._hear(told, heard)
-                if learns and told:
-                    self._learn(frame if len(told) == 1 else None, heard)
+                refrain.missed()
+                self._hear_all(self._frames.feed(frames[start:]), heard)
+                return end - start, heard
+            frame = frames[start:end]
+            told = self._frames.feed_frame(frame, blank)
+            if len(told) == 1:
+                self._hear(told[0], heard)
+                if refrain.learns:
+                    self._learn(frame, heard)
+            elif told:
+                refrain.missed()
+                self._hear_all(told, heard)
         except UpstreamError as error:
             heard.append(self._observed(StreamFault(error)))
-            self._refrain.lost()
+            refrain.lost()
         return end - start, heard
 
-    def _hear(self, frames: Iterable[ServerSentEvent], heard: list[Heard]) -> None:
-        """Add what these frames tell."""
+    def _hear(self, frame: ServerSentEvent, heard: list[Heard]) -> None:
+        """Add what this frame tells."""
+        if frame.event == "ping":
+            heard.append(_PING)
+        for event in self._decoder.feed(frame):
+            self.observe(event)
+            heard.append(event)
+
+    def _hear_all(self, frames: Iterable[ServerSentEvent], heard: list[Heard]) -> None:
         for frame in frames:
             if self.ended or self.fault is not None:
                 return
-            if frame.event == "ping":
-                heard.append(_PING)
-            for event in self._decoder.feed(frame):
-                self.observe(event)
-                heard.append(event)
+            self._hear(frame, heard)
 
-    def _learn(self, frame: bytes | None, told: list[Heard]) -> None:
+    def _learn(self, frame: bytes, told: list[Heard]) -> None:
         """Expect a frame again that told one delta and nothing else, its part's beginning apart."""
         delta = told[-1] if told else None
         if type(delta) is ReasoningDelta or (type(delta) is TextDelta and delta.logprobs is None):
@@ -162,7 +169,7 @@ class StreamReader(StreamObserver):
                 self._refrain.lost()
             return
         alone = len(told) == 1 or (len(told) == 2 and type(told[0]) is PartStart)
-        if alone and frame is not None and self._decoder.plain:
+        if alone and self._decoder.plain:
             self._like = delta
             self._refrain.learn(frame, text)
         else:
@@ -173,7 +180,7 @@ class StreamReader(StreamObserver):
         heard: list[Heard] = []
         if not self.over:
             try:
-                self._hear(self._frames.close(), heard)
+                self._hear_all(self._frames.close(), heard)
             except UpstreamError as broken:
                 heard.append(self._observed(StreamFault(broken)))
         if error is not None and heard and isinstance(heard[-1], StreamFault):
