@@ -13,7 +13,6 @@ from asgi_llmgw.ir.diagnostic import Severity
 from asgi_llmgw.ir.parts import CacheMark, Part, Protocol, TextPart
 from asgi_llmgw.json import JSONObject, JSONValue
 
-Speaker: TypeAlias = Literal["user", "assistant"]
 Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
 Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
@@ -130,16 +129,15 @@ class Talk(msgspec.Struct, frozen=True):
         """These messages, unless there is more to them."""
         system = messages[0] if messages and messages[0].role in ("system", "developer") else None
         turns: list[str] = []
-        expected: Role = "user"
-        for message in messages if system is None else messages[1:]:
-            if message.role != expected or message.name is not None or len(message.parts) != 1:
+        for message, speaker in zip(messages if system is None else messages[1:], cycle(_SPEAKERS), strict=False):
+            parts = message.parts
+            if message.role != speaker or message.name is not None or len(parts) != 1:
                 return None
-            part = message.parts[0]
+            part = parts[0]
             if type(part) is not TextPart or part.cache or part.signature or part.phase or not part.text.strip():
                 return None
             turns.append(part.text)
-            expected = _OTHER[expected]
-        return cls(tuple(turns), system) if expected == "assistant" else None
+        return cls(tuple(turns), system) if len(turns) % 2 else None
 
     @classmethod
     def of_texts(cls, turns: Sequence[str], system: Message | None = None) -> Talk | None:
@@ -148,17 +146,16 @@ class Talk(msgspec.Struct, frozen=True):
 
     def messages(self) -> tuple[Message, ...]:
         """The messages that this is the talk of."""
-        parts = zip(map(TextPart, self.turns), strict=True)  # one part for each message
+        parts = zip(map(TextPart, self.turns))  # one part for each message
         said = map(Message, cycle(_SPEAKERS), parts)
         return tuple(said) if self.system is None else (self.system, *said)
 
-    def by_speaker(self) -> Iterator[tuple[Speaker, str]]:
-        """Who says what, in order."""
-        return zip(cycle(_SPEAKERS), self.turns, strict=False)
+    def by_speaker(self, user: str = "user", assistant: str = "assistant") -> Iterator[tuple[str, str]]:
+        """Who says what, in order, under the names that the two have."""
+        return zip(cycle((user, assistant)), self.turns, strict=False)
 
 
-_SPEAKERS: Final[tuple[Speaker, Speaker]] = ("user", "assistant")
-_OTHER: Final[dict[Role, Role]] = {"user": "assistant", "assistant": "user"}
+_SPEAKERS: Final[tuple[Role, Role]] = ("user", "assistant")
 
 
 class ChatRequest(msgspec.Struct, frozen=True, dict=True):

@@ -33,7 +33,6 @@ from .wire import PROTOCOL, SKIP_SIGNATURE
 
 _OPENING: Final = "(The conversation starts here.)"
 _SIGNATURE: Final = "thoughtSignature"
-_SPOKEN: Final = {"user": "user", "assistant": "model"}
 
 
 class _Turn:
@@ -57,7 +56,9 @@ def encode_contents(request: ChatRequest, profile: Profile, lost: Diagnostics) -
         raise InvalidRequest("There are no messages.", param="messages")
     talk = request.talk
     if talk is not None:
-        said: list[JSONValue] = [{"role": _SPOKEN[role], "parts": [{"text": text}]} for role, text in talk.by_speaker()]
+        said: list[JSONValue] = [
+            {"role": role, "parts": [{"text": text}]} for role, text in talk.by_speaker("user", "model")
+        ]
         if talk.system is None:
             return {"contents": said}
         history = _History(profile, lost)

@@ -22,12 +22,12 @@ def encode_request(request: ChatRequest, profile: Profile) -> EncodedRequest:
     """
     lost = Diagnostics()
     body = encode_contents(request, profile, lost)
-    tools = encode_tools(request, profile, lost)
-    if tools:
-        body["tools"] = tools
-    choice = encode_tool_config(request, lost)
-    if choice:
-        body["toolConfig"] = {"functionCallingConfig": choice}
+    if request.tools:
+        body["tools"] = encode_tools(request, profile, lost)
+    if request.tools or request.tool_choice is not None:
+        choice = encode_tool_config(request, lost)
+        if choice:
+            body["toolConfig"] = {"functionCallingConfig": choice}
     config = encode_config(request, profile, lost)
     if config:
         body["generationConfig"] = config
