@@ -51,7 +51,7 @@ class _Line(msgspec.Struct, gc=False):
     limited: str | msgspec.UnsetType = msgspec.UNSET
 
 
-def access_line(exchange: Exchange, method: str, *, now: float, time: float) -> bytes:
+def access_line(exchange: Exchange, method: str, now: float, time: float) -> bytes:
     """The line of a request that is over.
 
     Args:

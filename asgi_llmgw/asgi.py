@@ -54,7 +54,7 @@ def route_path(scope: Scope) -> str:
     prefix of whole segments.
     """
     path: str = scope.get("path") or "/"
-    given: str = scope.get("root_path") or ""
+    given: str | None = scope.get("root_path")
     if not given:
         return path
     root = given.rstrip("/")

@@ -48,11 +48,11 @@ class Interrupt:
     ) -> bool:
         if self.timer is not None:
             self.timer.cancel()
-        task, self._task = self._task, None
-        if not self.fired or task is None:
-            return False
-        # with one more request to cancel than there was, somebody else wants it as well
-        return task.uncancel() <= self._cancelling and kind is asyncio.CancelledError
+        if self.fired and self._task is not None:
+            # with one more request to cancel than there was, somebody else wants it as well
+            return self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError
+        self._task = None
+        return False
 
 
 class Deadline(Interrupt):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asgi_llmgw._types import Message
-from asgi_llmgw.answer import Answer, ClientDisconnected, is_event_stream
+from asgi_llmgw.answer import PIECE, Answer, ClientDisconnected, is_event_stream
 from asgi_llmgw.exchange import Exchange
 
 pytestmark = pytest.mark.anyio
@@ -67,3 +67,42 @@ async def test_one_watch_is_enough_for_all_components() -> None:
     assert watched == outer.send
     inner, handed_on = exchange.watched(watched)
     assert inner is outer and handed_on is watched
+
+
+async def test_a_large_message_has_ended_with_its_last_piece() -> None:
+    """F120"""
+    pieces: list[tuple[int, bool, bool]] = []
+
+    async def send(message: Message) -> None:
+        pieces.append((len(message["body"]), message["more_body"], answer.finished))
+
+    answer = Answer(send)
+    await answer.send({"type": "http.response.body", "body": bytes(2 * PIECE + 1), "more_body": False})
+    assert pieces == [(PIECE, True, False), (PIECE, True, False), (1, False, False)]
+    assert answer.finished
+
+
+async def test_it_tells_since_when_the_server_holds_a_message() -> None:
+    seen: list[float | None] = []
+
+    async def send(message: Message) -> None:
+        seen.append(answer.since)
+
+    answer = Answer(send)
+    answer.clock = lambda: 5.0
+    await answer.send(START)
+    assert (seen, answer.since) == ([5.0], None)
+
+
+async def test_nothing_is_handed_on_once_it_was_given_up() -> None:
+    seen: list[Message] = []
+
+    async def send(message: Message) -> None:
+        seen.append(message)
+
+    answer = Answer(send)
+    await answer.send(START)
+    answer.give_up()
+    with pytest.raises(ClientDisconnected):
+        await answer.send(LAST)
+    assert len(seen) == 1 and not answer.finished

@@ -115,7 +115,7 @@ class ContextMiddleware:
                 exchange.outcome = "client_disconnected"
                 _logger.warning("request %s: the client took nothing of its answer for too long", exchange.request_id)
         finally:
-            exchange.outcome = exchange.outcome or _outcome(exchange, answer, cancelled=cancelled)
+            exchange.outcome = exchange.outcome or _outcome(exchange, answer, cancelled)
             self._log(scope, exchange)
             _let_go(exchange)
 
@@ -131,7 +131,7 @@ class ContextMiddleware:
         if self._access_log is None:
             return
         try:
-            line = access_line(exchange, scope["method"], now=self._clock(), time=self._wall_clock())
+            line = access_line(exchange, scope["method"], self._clock(), self._wall_clock())
             self._access_log(line)
         except Exception:
             # a full disk or a closed pipe is no reason to fail a request that was answered
@@ -155,7 +155,7 @@ def _change_head(exchange: Exchange, scope: Scope, message: Message) -> Message:
     return {**message, "headers": headers}
 
 
-def _outcome(exchange: Exchange, answer: Answer, *, cancelled: bool) -> Outcome:
+def _outcome(exchange: Exchange, answer: Answer, cancelled: bool) -> Outcome:
     """How it ended, if nobody below said so. Servers cancel requests whose client has gone."""
     if isinstance(exchange.failure, UpstreamError):
         return "upstream_error"

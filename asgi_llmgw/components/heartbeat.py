@@ -12,7 +12,8 @@ from collections.abc import Awaitable
 from typing import Final
 
 from asgi_llmgw._types import ASGIApp, Message, Receive, Scope, Send
-from asgi_llmgw.asgi import ABANDONED_AFTER, STREAMING, ClientDisconnected
+from asgi_llmgw.answer import ClientDisconnected, is_event_stream
+from asgi_llmgw.asgi import ABANDONED_AFTER, STREAMING
 from asgi_llmgw.errors import ConfigError, InvalidUpstreamResponse
 from asgi_llmgw.exchange import SCOPE_KEY, Exchange
 from asgi_llmgw.ir import Protocol
@@ -25,7 +26,6 @@ _COMMENT: Final = b": keep-alive\n\n"
 _SPOKEN: Final[dict[Protocol, bytes]] = {"gemini_generate": b"\r\n\r\n"}
 """Google's SDK takes a comment for the first line of an error, and skips blank lines."""
 
-_SSE: Final = b"text/event-stream"
 _HEAD: Final[Message] = {
     "type": "http.response.start",
     "status": 200,
@@ -58,7 +58,7 @@ class HeartbeatMiddleware:
             return
         beating = _Beating(send, exchange, self._seconds)
         try:
-            await self._app(scope, receive, beating)
+            await self._app(scope, receive, beating.send)
         finally:
             await beating.stop()
 
@@ -80,7 +80,8 @@ class _Beating:
         self._quiet = False
         self._refused = False
 
-    async def __call__(self, message: Message) -> None:
+    async def send(self, message: Message) -> None:
+        """Pass a message on."""
         if self._beat is not None:
             await asyncio.wait((self._beat,))
         self._sending = True
@@ -147,6 +148,4 @@ class _Beating:
 
 
 def _is_stream(message: Message) -> bool:
-    return message["status"] < 400 and any(
-        name == b"content-type" and _SSE in value for name, value in message.get("headers") or ()
-    )
+    return message["status"] < 400 and is_event_stream(message.get("headers") or ())

@@ -24,9 +24,9 @@ class JSONArrayMiddleware:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and str(scope["path"]).endswith(_STREAMED) and _wants_array(scope):
+        if scope["type"] == "http" and scope["path"].endswith(_STREAMED) and _wants_array(scope):
             answer, send = Exchange.get_or_create(scope).watched(send)
-            send = _ArraySend(send, answer)
+            send = _ArrayWriter(send, answer).send
         await self._app(scope, receive, send)
 
 
@@ -37,8 +37,8 @@ def _wants_array(scope: Scope) -> bool:
     return _SSE not in query.split(b"&")
 
 
-class _ArraySend:
-    """A `send` that changes the framing of one event stream."""
+class _ArrayWriter:
+    """Changes the framing of one event stream."""
 
     def __init__(self, send: Send, answer: Answer) -> None:
         self._send = send
@@ -47,7 +47,7 @@ class _ArraySend:
         self._frames = SSEDecoder()
         self._array = JSONArrayFramer()
 
-    async def __call__(self, message: Message) -> None:
+    async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = list(message.get("headers") or ())
             self._streaming = self._answer.as_array = is_event_stream(headers)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
+from threading import Lock
 from typing import Final, TypeVar, get_args
 
 import anyio.to_thread
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
@@ -199,17 +200,62 @@ class TargetStates(Collector):
         return [family]
 
 
-_Metric = TypeVar("_Metric", Counter, Histogram)
+class _Series:
+    """A counter's child that is told of what was counted when somebody looks: it takes a lock each time.
+
+    Counting and telling may go on in two threads, so each of the two sums is written by one of them only.
+    """
+
+    __slots__ = ("_child", "_counted", "_told")
+
+    def __init__(self, child: Counter) -> None:
+        self._child = child
+        self._counted = self._told = 0.0
+
+    def inc(self, amount: float = 1) -> None:
+        self._counted += amount
+
+    def tell(self) -> None:
+        counted = self._counted
+        self._child.inc(counted - self._told)
+        self._told = counted
 
 
-class _Children(dict[tuple[str, ...], _Metric]):
+class _SummedCounter(Collector):
+    """A counter in the memory of one process, for which counting is an addition."""
+
+    def __init__(self, counter: Counter, registry: CollectorRegistry) -> None:
+        self._counter = counter
+        self._series: list[_Series] = []
+        self._telling = Lock()
+        registry.register(self)
+
+    def labels(self, *labels: str) -> _Series:
+        series = _Series(self._counter.labels(*labels))
+        self._series.append(series)
+        return series
+
+    def describe(self) -> Iterable[Metric]:
+        return self._counter.describe()
+
+    def collect(self) -> Iterable[Metric]:
+        with self._telling:
+            for series in self._series:
+                series.tell()
+        return self._counter.collect()
+
+
+_Child = TypeVar("_Child")
+
+
+class _Children(dict[tuple[str, ...], _Child]):
     """What a metric counts for each combination of labels; `labels()` takes a lock and checks them each time."""
 
-    def __init__(self, parent: _Metric) -> None:
-        self._parent: _Metric = parent
+    def __init__(self, labels: Callable[..., _Child]) -> None:
+        self._labels = labels
 
-    def __missing__(self, labels: tuple[str, ...]) -> _Metric:
-        child: _Metric = self._parent.labels(*map(_label, labels))
+    def __missing__(self, labels: tuple[str, ...]) -> _Child:
+        child = self._labels(*map(_label, labels))
         self[labels] = child
         return child
 
@@ -219,14 +265,18 @@ class _Metrics:
 
     def __init__(self, registry: CollectorRegistry, max_api_keys: int) -> None:
         caller = ("api_key", "provider", "model")
+        # several processes look into files, for which each count must be written at once
+        in_memory = not os.environ.get(MULTIPROCESS)
 
-        def counter(name: str, about: str, labels: tuple[str, ...]) -> _Children[Counter]:
-            return _Children(Counter(name, about, labels, registry=registry))
+        def counter(name: str, about: str, labels: tuple[str, ...]) -> _Children[Counter] | _Children[_Series]:
+            if in_memory:
+                return _Children(_SummedCounter(Counter(name, about, labels, registry=None), registry).labels)
+            return _Children(Counter(name, about, labels, registry=registry).labels)
 
         def histogram(
             name: str, about: str, labels: tuple[str, ...], buckets: tuple[float, ...]
         ) -> _Children[Histogram]:
-            return _Children(Histogram(name, about, labels, buckets=buckets, registry=registry))
+            return _Children(Histogram(name, about, labels, buckets=buckets, registry=registry).labels)
 
         self._requests = counter("llm_requests_total", "Requests to a model.", (*caller, "endpoint"))
         self._tokens = counter("llm_tokens_total", "Tokens as vendors count them.", (*caller, "type"))

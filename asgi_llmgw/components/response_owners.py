@@ -60,7 +60,7 @@ class ResponseOwnersMiddleware:
             await send_error(send, error, exchange.client_protocol, request_id=exchange.request_id)
             return
         if asked.get("store") is not False or asked.get("background") is True:
-            send = _Watch(send, exchange, self._owners)
+            send = _Watch(send, exchange, self._owners).send
         await self._app(scope, replay(body, receive), send)
 
     async def _pinned(self, exchange: Exchange, previous: str) -> tuple[Target, ...]:
@@ -130,7 +130,7 @@ class _Watch:
         self._events = 0
         self._whole = bytearray()
 
-    async def __call__(self, message: Message) -> None:
+    async def send(self, message: Message) -> None:
         if not self._done:
             await self._look(message)
         await self._send(message)

@@ -344,3 +344,21 @@ def test_workers_are_shown_together(tmp_path: Path) -> None:
         ).stdout
         families = {family.name: family for family in text_string_to_metric_families(shown)}
         assert families["llm_requests"].samples[0].value == workers
+
+
+async def test_looking_twice_counts_nothing_twice() -> None:
+    registry = CollectorRegistry()
+    app = MetricsMiddleware(answering(), registry=registry)
+    labels = {**CALLER, "endpoint": "/v1/chat/completions"}
+    for number in (1, 2, 3):
+        await call(app, with_exchange(chat()))
+        for _ in range(2):
+            assert registry.get_sample_value("llm_requests_total", labels) == number
+
+
+async def test_one_metric_can_be_looked_at_alone() -> None:
+    registry = await counted(chat())
+    alone = registry.restricted_registry(["llm_requests_total"])
+    assert [
+        sample.value for family in alone.collect() for sample in family.samples if "created" not in sample.name
+    ] == [1]
