@@ -128,7 +128,7 @@ class _Pace(Interrupt):
         """The first byte is waited for from now on."""
         self._started = self.loop.time()
         first = self._timeout if self._timeout < BODY_GRACE else BODY_GRACE
-        self.timer = self.loop.call_at(self._started + first, self._check)
+        self.timer = self.loop.call_later(first, self._check)
 
     def _check(self) -> None:
         enough = len(self._body) / self._min_rate if self._min_rate else self._timeout
