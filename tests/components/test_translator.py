@@ -60,6 +60,33 @@ async def test_serves_chat_completions_over_a_messages_app() -> None:
     assert dict(vendor.scope["headers"])[b"content-length"] == str(len(vendor.body)).encode()
 
 
+async def test_an_answer_may_come_in_pieces_of_any_kind() -> None:
+    whole = messages_answer("Hello")
+
+    async def in_one(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [JSON]})
+        await send({"type": "http.response.body", "body": memoryview(whole)})
+
+    for vendor in (in_one, Vendor(whole), Vendor(whole[:9], whole[9:]), Vendor(b"", whole)):
+        app = TranslatorMiddleware(vendor, serve="openai_chat", over="anthropic_messages")
+        assert b"Hello" in (await call(app, body=chat_request())).body
+
+
+async def test_an_answer_beyond_all_bounds_is_a_bad_gateway() -> None:
+    vendor = Vendor(*[bytes(22 * 1024 * 1024)] * 3, b"{")
+    app = TranslatorMiddleware(vendor, serve="openai_chat", over="anthropic_messages")
+    answer = await call(app, body=chat_request())
+    assert answer.status == 502 and b"too large" in answer.body
+
+
+async def test_what_the_client_said_of_its_body_is_not_said_of_the_translated_one() -> None:
+    vendor = Vendor(messages_answer())
+    app = TranslatorMiddleware(vendor, serve="openai_chat", over="anthropic_messages")
+    told = [(b"Content-Type", b"text/json"), (b"Content-Encoding", b"identity"), (b"x-kept", b"1")]
+    await call(app, http_scope(headers=told), chat_request())
+    assert [name for name, _ in vendor.scope["headers"]] == [b"x-kept", b"content-type", b"content-length"]
+
+
 async def test_serves_chat_completions_over_a_gemini_app() -> None:
     vendor = Vendor(gemini_answer("Hello"))
     answer = await call(
