@@ -151,9 +151,9 @@ class Worker:
             for name in ("SIGTERM", "SIGINT"):
                 _on_signal(name, None)
 
-        _on_signal("SIGTERM", lambda: loop.call_soon_threadsafe(end))
-        _on_signal("SIGINT", lambda: loop.call_soon_threadsafe(end))
-        _on_signal("SIGHUP", lambda: loop.call_soon_threadsafe(self.obey, RELOAD))
+        _on_signal("SIGTERM", _soon(loop, end))
+        _on_signal("SIGINT", _soon(loop, end))
+        _on_signal("SIGHUP", _soon(loop, self.obey, RELOAD))
         _on_signal("SIGUSR2", lambda: _logger.warning("one process alone cannot be replaced: use several workers"))
         yield
 
@@ -168,7 +168,7 @@ class Worker:
                 self.obey(DRAIN)
 
         # service managers tell every process of a group to end, terminals tell them to break off: the parent decides
-        _on_signal("SIGTERM", lambda: loop.call_soon_threadsafe(self.obey, DRAIN))
+        _on_signal("SIGTERM", _soon(loop, self.obey, DRAIN))
         for name in ("SIGINT", "SIGHUP", "SIGUSR2"):
             _on_signal(name, lambda: None)
         loop.add_reader(orders.fileno(), read)
@@ -188,6 +188,16 @@ def _closing(scope: Scope, send: Send) -> Send:
         await send(message)
 
     return sending
+
+
+def _soon(loop: asyncio.AbstractEventLoop, act: Callable[..., object], *given: object) -> Callable[[], None]:
+    """Does it in this event loop; a signal that comes when that has ended is too late to change anything."""
+
+    def tell() -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(act, *given)
+
+    return tell
 
 
 def _on_signal(name: str, act: Callable[[], object] | None) -> None:
