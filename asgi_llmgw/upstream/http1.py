@@ -69,7 +69,11 @@ class Connection(asyncio.BufferedProtocol):
         if transport is None or transport.is_closing():
             answer.fail(broken())
         elif pieces is None:
-            transport.writelines((head, request.body))
+            if request.body:
+                transport.writelines((head, request.body))
+            else:
+                # some releases of asyncio (CPython 3.12, 3.13) never get rid of a last piece that is empty
+                transport.write(head)
         else:
             transport.write(head)
             await self._upload(transport, answer, pieces, request.length)
