@@ -72,14 +72,18 @@ class _Words(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     cache_control: dict[str, str] | None = None
 
 
-class _Function(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class PlainFunction(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """Which function a call is for, and what with, as JSON in a text."""
+
     name: str
     arguments: str
 
 
-class _Call(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class PlainCall(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A call of a function as Chat Completions writes it, and nothing else in it."""
+
     id: str
-    function: _Function
+    function: PlainFunction
     type: Literal["function"] = "function"
 
 
@@ -88,7 +92,7 @@ class _Turn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     content: str | list[_Words] | None = None
     name: str | None = None
     refusal: None = None
-    tool_calls: list[_Call] | None = None
+    tool_calls: list[PlainCall] | None = None
     tool_call_id: str | None = None
 
 

@@ -27,18 +27,7 @@ from asgi_llmgw.ir import (
     ToolResultPart,
 )
 from asgi_llmgw.json import JSONObject
-from asgi_llmgw.protocols.plain import plain_request
-
-
-class _Function(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    name: str
-    arguments: str
-
-
-class _Call(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    id: str
-    function: _Function
-    type: Literal["function"] = "function"
+from asgi_llmgw.protocols.plain import PlainCall, plain_request
 
 
 class _Text(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -70,7 +59,7 @@ class _User(_Words, tag="user"):
 
 class _Assistant(msgspec.Struct, tag_field="role", tag="assistant", forbid_unknown_fields=True, gc=False):
     content: str | None = None
-    tool_calls: list[_Call] = []
+    tool_calls: list[PlainCall] = []
     refusal: None = None
     annotations: Annotated[list[None], msgspec.Meta(max_length=0)] | None = None
     audio: None = None
