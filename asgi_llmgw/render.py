@@ -9,8 +9,9 @@ import math
 from collections.abc import Iterable
 from typing import Final
 
-from asgi_llmgw._types import Scope, Send
+from asgi_llmgw._types import Headers, Scope, Send
 from asgi_llmgw.errors import GatewayError, RequestError
+from asgi_llmgw.exchange import Exchange
 from asgi_llmgw.ir import Protocol
 from asgi_llmgw.json import dumps
 from asgi_llmgw.protocols import codec, upstream_codec
@@ -30,6 +31,17 @@ def request_id_headers(protocol: Protocol | None, request_id: str) -> list[tuple
     if protocol == "anthropic_messages":
         headers.append((b"request-id", value))
     return headers
+
+
+def lost_headers(exchange: Exchange) -> Headers:
+    """What a translation has lost, for whoever looks: how many things, and of which kinds."""
+    if not exchange.diagnostics or exchange.on_loss == "allow":
+        return ()
+    lost = [item for item in exchange.diagnostics if item.severity != "info"]
+    if not lost:
+        return ()
+    codes = ",".join(sorted({item.code for item in lost}))
+    return ((b"x-llmgw-diagnostics", f"{len(lost)}; codes={codes}".encode()),)
 
 
 async def send_error(

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from asgi_llmgw._types import Headers, Receive, Scope, Send
+from asgi_llmgw._types import Receive, Scope, Send
 from asgi_llmgw.asgi import (
     MAX_BODY,
     STREAMING,
@@ -34,6 +34,7 @@ from asgi_llmgw.operations.stream import OperationTap
 from asgi_llmgw.passthrough import presentable
 from asgi_llmgw.protocols import codec
 from asgi_llmgw.providers.base import Provider
+from asgi_llmgw.render import lost_headers
 from asgi_llmgw.routing.endpoints import Endpoint, match_endpoint
 from asgi_llmgw.upstream.base import Upstream, UpstreamRequest, UpstreamResponse
 from asgi_llmgw.upstream.dressed import dress
@@ -296,12 +297,3 @@ def _not_done(status: int, error: UpstreamError, body: bytes) -> bool:
     if status == 401:
         return any(word in body for word in _SCOPES)
     return status in _NOT_DONE or error.failure == "model_access"
-
-
-def lost_headers(exchange: Exchange) -> Headers:
-    """What a translation has lost, where the client is to be told."""
-    lost = [item for item in exchange.diagnostics if item.severity != "info"]
-    if not lost or exchange.on_loss == "allow":
-        return ()
-    codes = ",".join(sorted({item.code for item in lost}))
-    return ((b"x-llmgw-diagnostics", f"{len(lost)}; codes={codes}".encode()),)

@@ -25,7 +25,7 @@ from asgi_llmgw.ir import Diagnostic, Protocol
 from asgi_llmgw.protocols import Profile, RequestHead, codec, upstream_codec
 from asgi_llmgw.reasoning.envelope import PROCESS_KEY
 from asgi_llmgw.reasoning.turns import Turn, TurnRecorder, missing_turns, pack_turn, turn_of, unpack_turn, with_turns
-from asgi_llmgw.render import send_error
+from asgi_llmgw.render import lost_headers, send_error
 from asgi_llmgw.store.base import SideTable
 from asgi_llmgw.translate import (
     ReadRequest,
@@ -302,7 +302,7 @@ class _Answer:
             more = False
         if not self._started and (out or not more):
             self._started = True
-            headers = [*_OF_A_STREAM, *self._told()]
+            headers = [*_OF_A_STREAM, *lost_headers(self._exchange)]
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         if out or not more:
             self.done = not more
@@ -349,18 +349,7 @@ class _Answer:
             if self._memory is not None and (turn := turn_of(answer)) is not None:
                 await self._memory.keep(turn, exchange)
         self._started = self.done = True
-        await send_response(self._send, 200, translated.body, headers=(*_OF_AN_ANSWER, *self._told()))
-
-    def _told(self) -> Headers:
-        """What was lost, for whoever looks: how many things, and of which kinds."""
-        exchange = self._exchange
-        if not exchange.diagnostics or exchange.on_loss == "allow":
-            return ()
-        lost = [item for item in exchange.diagnostics if item.severity != "info"]
-        if not lost:
-            return ()
-        codes = ",".join(sorted({item.code for item in lost}))
-        return ((b"x-llmgw-diagnostics", f"{len(lost)}; codes={codes}".encode()),)
+        await send_response(self._send, 200, translated.body, headers=(*_OF_AN_ANSWER, *lost_headers(self._exchange)))
 
     async def fail(self, error: GatewayError) -> None:
         """Answer with an error in the client's protocol; nothing was sent before."""
